@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+/// @title Who may sign reports, and how many must
+/// @notice A table of signers per version, kept as contract code. n >= 4, f = (n - 1) / 3, k = (n + f) / 2 + 1.
+///
+/// Safety: k distinct members of the version that governs an epoch, or nothing; a rotation never touches an
+/// epoch that is already open, so it cannot void a pending report.
+/// Liveness: n - f honest signers are enough to report.
+interface IOracleCommittee {
+    event SignersRotated(uint32 indexed version, uint48 fromEpoch, address[] signers);
+
+    error OracleCommittee_TooFewSigners(uint256 count);
+    error OracleCommittee_TooManySigners(uint256 count);
+    error OracleCommittee_SignersNotAscending(address previous, address next);
+    error OracleCommittee_EpochNotInFuture(uint48 fromEpoch, uint48 firstAllowed);
+    error OracleCommittee_StaleVersion(uint32 version, uint32 expected);
+    error OracleCommittee_BadSignatureLength(uint256 length);
+    error OracleCommittee_NotEnoughSignatures(uint256 given, uint256 threshold);
+    error OracleCommittee_SignatureOutOfOrder(uint256 previousIndex, uint256 index);
+    error OracleCommittee_UnknownSigner(uint256 index, uint256 count);
+    error OracleCommittee_WrongSignature(uint256 index, address expected, address recovered);
+    error OracleCommittee_MalleableSignature(uint256 index);
+
+    /// @notice Council: a new table, governing from a future epoch on.
+    /// @param signers Ascending addresses: duplicates and zero cannot occur.
+    function rotate(address[] calldata signers, uint48 fromEpoch) external returns (uint32 version);
+
+    /// @notice Check that k distinct signers of the governing version signed a digest. Reverts otherwise.
+    /// @param signatures 65 bytes each, signer index ascending: index(1) ‖ r(32) ‖ vs(32), as EIP-2098.
+    function requireQuorum(uint64 epoch, uint32 version, bytes32 digest, bytes calldata signatures) external view;
+
+    function latestVersion() external view returns (uint32);
+    /// @notice The version that governs an epoch.
+    function versionFor(uint64 epoch) external view returns (uint32);
+    function signersOf(uint32 version) external view returns (address[] memory signers, uint48 fromEpoch);
+    function threshold(uint256 count) external pure returns (uint256 k);
+}
