@@ -1,0 +1,115 @@
+# Every command of the project. `make` alone lists them; each does its own set-up and skips what is done.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules
+
+# Python 3.11 or 3.12; chosen once, when an environment is built.
+PYTHON ?= $(shell sh toolchain/choose-python.sh)
+
+# Tools come from the project itself, never from what the machine happens to have under the same name.
+export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
+export SOLCX_BINARY_PATH := $(CURDIR)/.cache/solcx
+export HYPOTHESIS_PROFILE ?= ci
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+
+PY := .venv/bin/python
+BROWNIE := HOME=$(CURDIR)/.cache/brownie-home $(CURDIR)/.venv-brownie/bin/brownie
+ENVIRONMENT := .venv/.ready
+BROWNIE_ENVIRONMENT := .venv-brownie/.ready
+NODE_PACKAGES := node_modules/.ready
+SOLC := .cache/solcx/.ready
+
+##@ Start here
+
+.PHONY: help
+help: ## List the commands
+	@awk 'BEGIN {FS = ":.*## "} \
+	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
+	  /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: setup
+setup: $(ENVIRONMENT) $(NODE_PACKAGES) ## Python and npm packages: all that the demo needs
+
+.PHONY: demo
+demo: setup ## The whole money path, live, in under 90 seconds (DEMO_ARGS="--json out.json")
+	$(PY) -m scripts.demo $(DEMO_ARGS)
+
+##@ Work on it
+
+.PHONY: test
+test: test-main test-brownie ## Everything that CI runs, except lint
+
+.PHONY: test-main
+test-main: setup $(SOLC)
+	$(PY) -m pytest $(TEST_ARGS)
+
+.PHONY: test-brownie
+test-brownie: $(NODE_PACKAGES) $(SOLC) $(BROWNIE_ENVIRONMENT)
+	mkdir -p build
+	$(BROWNIE) test tests/contracts/functional --network anvil $(BROWNIE_TEST_ARGS)
+
+.PHONY: test-fast
+test-fast: setup ## Unit tests alone
+	$(PY) -m pytest tests/unit $(TEST_ARGS)
+
+.PHONY: lint
+lint: setup ## Style, types, import directions, Solidity rules
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --cache-dir .cache/import-linter
+	solhint --max-warnings 0 'contracts/**/*.sol'
+
+.PHONY: format
+format: setup ## Apply the formatter and the safe fixes
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+.PHONY: bench
+bench: setup ## Speed and gas against a floor or a peer measured in the same run
+	$(PY) -m benchmarks $(BENCH_ARGS)
+
+.PHONY: replay
+replay: setup ## The same path on recorded usage (USAGE= PEOPLE= ATTRIBUTION= MAPPING=)
+	$(PY) -m scripts.replay $(if $(USAGE),--usage '$(USAGE)') $(if $(PEOPLE),--people '$(PEOPLE)') \
+	  $(if $(ATTRIBUTION),--attribution '$(ATTRIBUTION)') $(if $(MAPPING),--mapping '$(MAPPING)') $(REPLAY_ARGS)
+
+##@ Now and then
+
+.PHONY: compile
+compile: setup $(SOLC) ## Rebuild the contract artifacts that ship in usufruct_chain
+	$(PY) -m toolchain.compile
+
+.PHONY: console
+console: $(NODE_PACKAGES) $(SOLC) $(BROWNIE_ENVIRONMENT) ## Brownie's console on a fresh dev chain
+	mkdir -p build
+	$(BROWNIE) console --network anvil
+
+.PHONY: locks
+locks: setup ## Resolve requirements/*.lock and package-lock.json again, keeping pins that still fit
+	$(PY) -m toolchain.locks
+
+.PHONY: clean
+clean: ## Remove environments, caches and build results
+	rm -rf .venv .venv-brownie node_modules .cache build
+
+# Set-up: each part carries a stamp that is older than its lock file when it has to be brought up to date
+
+$(ENVIRONMENT): requirements/dev.lock requirements/bootstrap.lock pyproject.toml toolchain/environments.py
+	$(PYTHON) toolchain/environments.py .venv requirements/dev.lock
+	@touch $@
+
+$(BROWNIE_ENVIRONMENT): requirements/brownie.lock $(ENVIRONMENT)
+	$(PY) toolchain/environments.py .venv-brownie requirements/brownie.lock --uv .venv/bin/uv
+	@touch $@
+
+$(NODE_PACKAGES): package-lock.json package.json toolchain/node.py $(ENVIRONMENT)
+	$(PY) -m toolchain.node
+	@touch $@
+
+$(SOLC): toolchain/solc.py toolchain/solc-wasm.js $(NODE_PACKAGES)
+	$(PY) -m toolchain.solc
+	@touch $@

