@@ -96,7 +96,7 @@ class SplitBps:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """One charge divided among the five parties, in base units."""
+    """What one charge adds to each of the five parties, in base units."""
 
     contributors: int
     community: int
@@ -106,33 +106,50 @@ class Split:
 
     @property
     def total(self) -> int:
-        """The charge that was divided."""
+        """What the parties got; it differs from the charge by the change of the license's dust (0 … 3)."""
         return self.contributors + self.community + self.steward + self.platform + self.operators
 
 
+def split_total(charged_total: int, bps: SplitBps) -> Split:
+    """Divide everything charged to a license so far.
+
+    Units:    base units, cumulative.
+    Rounding: contributors up, the four others down. Each is a function of the total alone and never falls as
+              the total grows, so a receipt counted an epoch late changes no split. What is left over is dust,
+              0 to 3 base units per license for all time: (1 - c) x >= floors of the others, hence
+              x - floors >= c x, and the left side is an integer.
+    Raises:   InputRejected if the total is not a uint96.
+    Source:   docs/spec.md, splits; docs/adr/0001; contracts/libraries/MoneyMath.sol
+    """
+    check_uint(charged_total, 96, "charged_total")
+    return Split(
+        mul_div_up(charged_total, bps.contributors, BPS),
+        mul_div_down(charged_total, bps.community, BPS),
+        mul_div_down(charged_total, bps.steward, BPS),
+        mul_div_down(charged_total, bps.platform, BPS),
+        mul_div_down(charged_total, bps.operators, BPS),
+    )
+
+
 def split_charge(charged_before: int, charged_after: int, bps: SplitBps) -> Split:
-    """Divide the charge `charged_after - charged_before` by cumulative basis points.
+    """Divide the charge `charged_after - charged_before`: the growth of each party's cumulative share.
 
     Units:    base units charged to one license, before and after this charge.
-    Rounding: each party but contributors gets the difference of two floors of the cumulative total;
-              contributors get the remainder.
-    Corner:   a charge of a few base units can be smaller than the sum of those differences, because several
-              floors may step up at the same total (20 % four times: going from 4 to 5 steps all four). Then
-              the parties are served in the order of the fields until the charge is used up and contributors
-              get 0. Whenever charge × contributors_bps >= 3 × 10,000 the remainder covers it.
+    Rounding: as `split_total`; no share is ever negative.
     Raises:   InputRejected if the total is not a uint96 or falls.
-    Source:   docs/spec.md, splits; RoyaltySplitter.sol
     """
-    check_uint(charged_before, 96, "charged_before")
-    check_uint(charged_after, 96, "charged_after")
     if charged_after < charged_before:
         raise InputRejected(f"charged total fell from {charged_before} to {charged_after}")
-    left = charged_after - charged_before
-    shares: list[int] = []
-    for party_bps in (bps.community, bps.steward, bps.platform, bps.operators):
-        step = mul_div_down(charged_after, party_bps, BPS) - mul_div_down(charged_before, party_bps, BPS)
-        share = min(step, left)
-        shares.append(share)
-        left -= share
-    community, steward, platform, operators = shares
-    return Split(left, community, steward, platform, operators)
+    before, after = split_total(charged_before, bps), split_total(charged_after, bps)
+    return Split(
+        after.contributors - before.contributors,
+        after.community - before.community,
+        after.steward - before.steward,
+        after.platform - before.platform,
+        after.operators - before.operators,
+    )
+
+
+def split_dust(charged_total: int, bps: SplitBps) -> int:
+    """Return the base units (0 … 3) of a license's total charge that no party's share reaches."""
+    return charged_total - split_total(charged_total, bps).total
