@@ -80,8 +80,8 @@ replay: setup ## The same path on recorded usage (USAGE= PEOPLE= ATTRIBUTION= MA
 ##@ Now and then
 
 .PHONY: compile
-compile: setup $(SOLC) ## Rebuild the contract artifacts that ship in usufruct_chain
-	$(PY) -m toolchain.compile
+compile: setup $(SOLC) ## Rebuild the contract artifacts that ship in usufruct_chain (NAMES="TestUSDC ...")
+	$(PY) -m toolchain.compile $(NAMES)
 
 .PHONY: console
 console: $(NODE_PACKAGES) $(SOLC) $(BROWNIE_ENVIRONMENT) ## Brownie's console on a fresh dev chain
@@ -102,14 +102,14 @@ $(ENVIRONMENT): requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 	$(PYTHON) toolchain/environments.py .venv requirements/dev.lock
 	@touch $@
 
-$(BROWNIE_ENVIRONMENT): requirements/brownie.lock $(ENVIRONMENT)
+$(BROWNIE_ENVIRONMENT): requirements/brownie.lock pyproject.toml toolchain/environments.py | $(ENVIRONMENT)
 	$(PY) toolchain/environments.py .venv-brownie requirements/brownie.lock --uv .venv/bin/uv
 	@touch $@
 
-$(NODE_PACKAGES): package-lock.json package.json toolchain/node.py $(ENVIRONMENT)
+$(NODE_PACKAGES): package-lock.json package.json toolchain/node.py | $(ENVIRONMENT)
 	$(PY) -m toolchain.node
 	@touch $@
 
-$(SOLC): toolchain/solc.py toolchain/solc-wasm.js $(NODE_PACKAGES)
+$(SOLC): toolchain/solc.py package-lock.json | $(NODE_PACKAGES)
 	$(PY) -m toolchain.solc
 	@touch $@
