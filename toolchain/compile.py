@@ -1,7 +1,8 @@
 """Compile the contracts into the artifacts that ship: `python -m toolchain.compile [--check] [NAME ...]`.
 
 Every contract in contracts/ itself and in contracts/test/ becomes one JSON file with ABI and bytecode in
-protocol/usufruct_chain/artifacts/, test contracts in artifacts/test/. Each source is compiled on its own, so
+protocol/usufruct_chain/artifacts/, test contracts in artifacts/test/; so do the contracts of OpenZeppelin that
+are deployed as they are. Each source is compiled on its own, so
 its bytecode depends on what it imports and on nothing else in the tree, and several compile at once.
 Settings come from brownie-config.yaml. Output bytes are the same on every machine and with every build of
 the compiler. A compiler warning in our own sources is a failure.
@@ -24,6 +25,7 @@ import yaml
 from toolchain.solc import COMPILER, ROOT, VERSION, version_in
 
 ARTIFACTS = Path("protocol") / "usufruct_chain" / "artifacts"
+DEPLOYED_AS_IS = ("node_modules/@openzeppelin/contracts/access/manager/AccessManager.sol",)
 # EIP-170 and EIP-3860: what a chain accepts as the code of one contract, and as its creation code.
 MAX_CODE_BYTES = 24_576
 MAX_INIT_CODE_BYTES = 49_152
@@ -75,7 +77,8 @@ def contract_sources(root: Path, names: list[str]) -> list[str]:
     """Source files that hold deployable contracts, as paths from the root, sorted."""
     folder = root / "contracts"
     found = sorted([*folder.glob("*.sol"), *folder.glob("test/**/*.sol")])
-    sources = [path.relative_to(root).as_posix() for path in found if not names or path.stem in names]
+    candidates = [*(path.relative_to(root).as_posix() for path in found), *DEPLOYED_AS_IS]
+    sources = [source for source in candidates if not names or Path(source).stem in names]
     missing = sorted(set(names) - {Path(source).stem for source in sources})
     if missing:
         raise CompilationFailed(f"no contracts/{missing[0]}.sol and no such file in contracts/test")
@@ -142,9 +145,13 @@ def compile_source(root: Path, source: str, settings: Json, version: str) -> Com
     artifacts = {}
     for name, contract in output["contracts"][source].items():
         if contract["evm"]["bytecode"]["object"]:
-            folder = Path(source).parent.relative_to("contracts")
-            artifacts[folder / f"{name}.json"] = artifact(source, name, contract, settings, version)
+            artifacts[artifact_folder(source) / f"{name}.json"] = artifact(source, name, contract, settings, version)
     return Compiled(artifacts, [problem["formattedMessage"] for problem in problems if is_ours(problem)])
+
+
+def artifact_folder(source: str) -> Path:
+    """Where a source's artifacts go, below the artifacts folder: as in contracts/, and packages at the top."""
+    return Path() if source in DEPLOYED_AS_IS else Path(source).parent.relative_to("contracts")
 
 
 def is_ours(problem: Json) -> bool:
