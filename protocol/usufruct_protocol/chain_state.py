@@ -1,6 +1,6 @@
 """What a report needs to know of the chain, read at one block hash.
 
-Plain data: ``usufruct_chain`` fills it from a node, an audit from a bundle, a test by hand. The report is
+Plain data: `usufruct_chain` fills it from a node, an audit from a bundle, a test by hand. The report is
 computed from this and nothing else of the chain.
 """
 
@@ -60,8 +60,8 @@ class LaneState:
 class ChainState:
     """Everything the report reads from the chain at the cut-off block.
 
-    ``licenses`` ascend by id, ``lanes`` by number (0 … n−1); ``signers`` is the table of ``signer_set_version``,
-    the one that governs ``epoch``.
+    `licenses` ascend by id, `lanes` by number (0 … n−1); `signers` is the table of `signer_set_version`, the
+    one that governs `epoch`.
     """
 
     chain_id: int

@@ -1,0 +1,306 @@
+"""The report of an epoch: a pure function that every node computes to the same bytes.
+
+Order within an epoch: charge, split, accrue, issue, reserve (docs/spec.md, agreement 17). Inputs are the last
+finalized report's state, the lane vector, the chain at the cut-off block, the rosters; nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from usufruct_protocol import bundle
+from usufruct_protocol.accruals import EMPTY, Accruals
+from usufruct_protocol.allocation import allocate
+from usufruct_protocol.chain_state import ChainState, LicenseState
+from usufruct_protocol.eip712 import epoch_report_hash
+from usufruct_protocol.errors import InputRejected, InvariantBroken
+from usufruct_protocol.issue import Issue, issue_notes, reserve_tree
+from usufruct_protocol.merkle import padded_root
+from usufruct_protocol.money import (
+    ACCRUAL_SCALE,
+    Split,
+    charge_base_units,
+    due_base_units,
+    split_charge,
+)
+from usufruct_protocol.receipts import Checkpoint
+from usufruct_protocol.report_types import EpochReport, ReportLine
+from usufruct_protocol.roster import Roster, rosters_hash
+from usufruct_protocol.sumtree import NoteTree, SumTree
+from usufruct_protocol.usage import Usage, add_usage, pack_usage
+
+RULE_VERSION: Final = 1
+MAX_LINES: Final = 100
+
+BY_USE: Final = "use"
+BY_ROSTER: Final = "roster"
+BY_NOBODY: Final = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class ReportInputs:
+    """Everything the report of one (epoch, attempt) is computed from.
+
+    heads:    one gateway-signed checkpoint per lane number, None for a lane that counts nothing yet
+    usage:    record weights of the receipts newly counted this epoch, by license
+    rosters:  by license; each must have the root that the chain names
+    accruals: state after the last finalized report
+    carried:  record weights that the last finalized report left for later (`BuiltReport.carried`)
+    """
+
+    chain: ChainState
+    attempt: int
+    heads: tuple[Checkpoint | None, ...]
+    usage: Usage
+    rosters: Mapping[int, Roster]
+    accruals: Accruals = EMPTY
+    carried: Usage = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LineResult:
+    """How one license came out. Units are metered units, money is base units, `split` divides `charge`.
+
+    `carried_due` is what stays due because the escrow, the cap or a missing roster did not allow more.
+    """
+
+    license_id: int
+    cumulative_units: int
+    new_units: int
+    due: int
+    charge: int
+    carried_due: int
+    split: Split
+    allocated_by: str
+    unknown_tags: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltReport:
+    """A report and everything behind it: `bundle` holds the canonical files that its bundle hash commits to."""
+
+    report: EpochReport
+    report_hash: bytes
+    words: tuple[int, ...]
+    notes: NoteTree
+    reserve: SumTree
+    accruals: Accruals
+    carried: Usage
+    lines: tuple[LineResult, ...]
+    bundle: Mapping[str, bytes]
+
+
+def build_report(inputs: ReportInputs) -> BuiltReport:
+    """Compute the report of an epoch.
+
+    Raises: InputRejected if the inputs do not fit together (a lane count below the committed one, a roster that
+            is not the one on chain); InvariantBroken if money would not add up.
+    Source: docs/spec.md, report
+    """
+    _check_rosters(inputs)
+    units = _units_by_license(inputs)
+    usage = add_usage(inputs.usage, inputs.carried)
+    settled, omitted = _pick_lines(
+        inputs, [_settle(state, units, usage, inputs.rosters) for state in inputs.chain.licenses]
+    )
+    accrued = _accrue(inputs, settled)
+    issued = issue_notes(accrued, inputs.rosters, inputs.chain.note_minimum)
+    reserve = reserve_tree(issued.accruals, inputs.rosters, inputs.chain)
+    carried = {license_id: usage[license_id] for license_id in omitted if usage.get(license_id)}
+    results = tuple(line.result for line in settled)
+    lines = tuple(ReportLine(line.license_id, line.cumulative_units, line.charge) for line in results)
+    files = {
+        bundle.LANES: bundle.pack_lanes(inputs.heads),
+        bundle.LINES: bundle.pack_lines(lines),
+        bundle.WORDS: bundle.pack_words(issued.words),
+        bundle.ACCRUALS: issued.accruals.to_bytes(),
+        bundle.CARRIED: pack_usage(carried),
+        bundle.ROSTERS: bundle.pack_rosters(inputs.rosters),
+        bundle.USAGE: pack_usage(usage),
+    }
+    notes = NoteTree(issued.words)
+    _check_conservation(inputs, results, issued, notes, reserve)
+    report = _report(inputs, lines, notes, reserve, files)
+    return BuiltReport(
+        report,
+        epoch_report_hash(report),
+        issued.words,
+        notes,
+        reserve,
+        issued.accruals,
+        carried,
+        results,
+        files,
+    )
+
+
+def _check_rosters(inputs: ReportInputs) -> None:
+    for state in inputs.chain.licenses:
+        roster = inputs.rosters.get(state.license_id)
+        root = roster.root if roster is not None else bytes(32)
+        if root != state.roster_root:
+            raise InputRejected(
+                f"license {state.license_id}: roster {root.hex()} is not the one on chain, {state.roster_root.hex()}",
+                hint="fetch the roster by its root from the steward or a peer",
+            )
+
+
+def _units_by_license(inputs: ReportInputs) -> dict[int, int]:
+    """Sum each license's lanes. Raises InputRejected for a vector that does not fit the registry."""
+    lanes = inputs.chain.lanes
+    if len(inputs.heads) != len(lanes):
+        raise InputRejected(f"the lane vector has {len(inputs.heads)} lanes, the registry {len(lanes)}")
+    units = {state.license_id: 0 for state in inputs.chain.licenses}
+    for lane, head in zip(lanes, inputs.heads, strict=True):
+        if head is None:
+            continue
+        if head.lane != lane.lane:
+            raise InputRejected(
+                f"lane {lane.number} is {lane.lane.hex()}, the vector names {head.lane.hex()}"
+            )
+        if head.cumulative_units > lane.unit_cap:
+            raise InputRejected(
+                f"lane {lane.number} counts {head.cumulative_units} units, its cap is {lane.unit_cap}"
+            )
+        units[lane.license_id] += head.cumulative_units
+    for state in inputs.chain.licenses:
+        if units[state.license_id] < state.cumulative_units:
+            raise InputRejected(
+                f"license {state.license_id} fell from {state.cumulative_units} committed units to "
+                f"{units[state.license_id]}",
+                hint="a lane count may never fall; use a vector that holds what was committed",
+            )
+    return units
+
+
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A license's result with the weights, in roster order, that its contributors' part is divided by."""
+
+    result: LineResult
+    weights: list[int]
+
+
+def _settle(
+    state: LicenseState, units_by_license: Mapping[int, int], usage: Usage, rosters: Mapping[int, Roster]
+) -> _Settled:
+    """Charge one license: what is due, as far as balance, cap and somebody to pay allow."""
+    units = units_by_license[state.license_id]
+    due = due_base_units(units, state.price_per_million_units, state.charged)
+    used = usage.get(state.license_id, {})
+    roster = rosters.get(state.license_id)
+    weights, allocated_by = _weights(state, used, roster)
+    charge = charge_base_units(due, state.available, state.max_charge_per_epoch) if weights else 0
+    split = split_charge(state.charged, state.charged + charge, state.split_bps)
+    unknown = tuple(sorted(tag for tag in used if roster is None or tag not in roster.row_of_tag))
+    new_units = units - state.cumulative_units
+    result = LineResult(
+        state.license_id, units, new_units, due, charge, due - charge, split, allocated_by, unknown
+    )
+    return _Settled(result, weights)
+
+
+def _weights(state: LicenseState, used: Mapping[bytes, int], roster: Roster | None) -> tuple[list[int], str]:
+    """Return weights in roster order and what they follow.
+
+    They are empty when there is nobody to pay: then the license is not charged and its units stay due.
+    """
+    if roster is None:
+        return [], BY_NOBODY
+    if state.meter_kind.pays_by_use:
+        by_use = [0] * len(roster.rows)
+        for tag, weight in used.items():
+            row = roster.row_of_tag.get(tag)
+            if row is not None:
+                by_use[row] += weight
+        if any(by_use):
+            return by_use, BY_USE
+    if any(roster.weights):
+        return list(roster.weights), BY_ROSTER
+    return [], BY_NOBODY
+
+
+def _pick_lines(inputs: ReportInputs, settled: list[_Settled]) -> tuple[list[_Settled], list[int]]:
+    """Keep the licenses that changed, at most 100; return them and the ids that must wait.
+
+    Which ones wait turns with the epoch, so that no license waits for ever. Everything is cumulative: what
+    waits is charged later, with its record weights carried.
+    """
+    changed = [line for line in settled if line.result.new_units or line.result.charge]
+    if len(changed) <= MAX_LINES:
+        return changed, []
+    first = inputs.chain.epoch * MAX_LINES % len(changed)
+    turned = changed[first:] + changed[:first]
+    kept = sorted(turned[:MAX_LINES], key=lambda line: line.result.license_id)
+    return kept, sorted(line.result.license_id for line in turned[MAX_LINES:])
+
+
+def _accrue(inputs: ReportInputs, settled: list[_Settled]) -> dict[bytes, int]:
+    """Add each line's contributors' part to its purses, exactly, in billionths of a base unit."""
+    accrued = dict(inputs.accruals)
+    for line in settled:
+        share = line.result.split.contributors
+        if not share:
+            continue
+        rows = inputs.rosters[line.result.license_id].rows
+        for row, part in zip(rows, allocate(share * ACCRUAL_SCALE, line.weights), strict=True):
+            if part:
+                accrued[row.purse] = accrued.get(row.purse, 0) + part
+    return accrued
+
+
+def _check_conservation(
+    inputs: ReportInputs, lines: tuple[LineResult, ...], issued: Issue, notes: NoteTree, reserve: SumTree
+) -> None:
+    """Raise InvariantBroken unless every billionth is accounted for and the promises fit the pool."""
+    share = sum(line.split.contributors for line in lines)
+    before = inputs.accruals.total + share * ACCRUAL_SCALE
+    after = issued.accruals.total + notes.total * ACCRUAL_SCALE
+    if before != after:
+        raise InvariantBroken(
+            f"accruals and share come to {before} billionths, accruals and notes to {after}"
+        )
+    pool = inputs.chain.pool + share
+    if inputs.accruals.total != inputs.chain.pool * ACCRUAL_SCALE:
+        raise InvariantBroken(
+            f"the pool holds {inputs.chain.pool} base units, the accruals come to {inputs.accruals.total} billionths",
+            hint="the accruals are not those of the last finalized report; fetch them again by its bundle hash",
+        )
+    if notes.total + reserve.total > pool:
+        raise InvariantBroken(
+            f"notes {notes.total} and reserve {reserve.total} promise more than the pool, {pool}"
+        )
+
+
+def _report(
+    inputs: ReportInputs,
+    lines: tuple[ReportLine, ...],
+    notes: NoteTree,
+    reserve: SumTree,
+    files: Mapping[str, bytes],
+) -> EpochReport:
+    chain = inputs.chain
+    return EpochReport(
+        epoch=chain.epoch,
+        attempt=inputs.attempt,
+        previous_report_hash=chain.previous_report_hash,
+        period_end=chain.period_end_s,
+        cutoff_block=chain.cutoff_block,
+        cutoff_block_hash=chain.cutoff_block_hash,
+        signer_set_version=chain.signer_set_version,
+        rule_version=RULE_VERSION,
+        lanes_root=padded_root([head.struct_hash() if head else bytes(32) for head in inputs.heads]),
+        lane_count=len(inputs.heads),
+        notes_root=notes.root,
+        notes_total=notes.total,
+        note_count=notes.count,
+        reserve_root=reserve.root,
+        reserve_total=reserve.total,
+        reserve_count=reserve.count,
+        consent_root=chain.consent_root,
+        roster_hash=rosters_hash({state.license_id: state.roster_root for state in chain.licenses}),
+        bundle_hash=bundle.bundle_hash(files),
+        lines=lines,
+    )
