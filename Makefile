@@ -16,7 +16,7 @@ export HYPOTHESIS_PROFILE ?= ci
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
 
 PY := .venv/bin/python
-BROWNIE := HOME=$(CURDIR)/.cache/brownie-home $(CURDIR)/.venv-brownie/bin/brownie
+BROWNIE := $(PY) -m toolchain.brownie
 ENVIRONMENT := .venv/.ready
 BROWNIE_ENVIRONMENT := .venv-brownie/.ready
 NODE_PACKAGES := node_modules/.ready
@@ -47,9 +47,8 @@ test-main: setup $(SOLC)
 	$(PY) -m pytest $(TEST_ARGS)
 
 .PHONY: test-brownie
-test-brownie: $(NODE_PACKAGES) $(SOLC) $(BROWNIE_ENVIRONMENT)
-	mkdir -p build
-	$(BROWNIE) test tests/contracts/functional --network anvil $(BROWNIE_TEST_ARGS)
+test-brownie: setup-brownie
+	$(BROWNIE) test tests/contracts/functional $(BROWNIE_TEST_ARGS)
 
 .PHONY: test-fast
 test-fast: setup ## Unit tests alone
@@ -83,10 +82,12 @@ replay: setup ## The same path on recorded usage (USAGE= PEOPLE= ATTRIBUTION= MA
 compile: setup $(SOLC) ## Rebuild the contract artifacts that ship in usufruct_chain (NAMES="TestUSDC ...")
 	$(PY) -m toolchain.compile $(NAMES)
 
+.PHONY: setup-brownie
+setup-brownie: setup $(SOLC) $(BROWNIE_ENVIRONMENT) ## What `make test` needs besides: compiler and Brownie
+
 .PHONY: console
-console: $(NODE_PACKAGES) $(SOLC) $(BROWNIE_ENVIRONMENT) ## Brownie's console on a fresh dev chain
-	mkdir -p build
-	$(BROWNIE) console --network anvil
+console: setup-brownie ## Brownie's console on a fresh dev chain
+	$(BROWNIE) console
 
 .PHONY: locks
 locks: setup ## Resolve requirements/*.lock and package-lock.json again, keeping pins that still fit
