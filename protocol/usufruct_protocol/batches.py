@@ -49,8 +49,8 @@ class Batch:
             )
         if self.first_seq + self.receipt_count != self.checkpoint.count:
             raise InputRejected(
-                f"batch of lane {self.lane.hex()}: {self.receipt_count} receipts from {self.first_seq} on do not "
-                f"end at the checkpoint's count {self.checkpoint.count}"
+                f"batch of lane {self.lane.hex()}: {self.receipt_count} receipts from {self.first_seq} on "
+                f"do not end at the checkpoint's count {self.checkpoint.count}"
             )
         if self.receipt_count > MAX_BATCH_RECEIPTS:
             raise InputRejected(

@@ -79,7 +79,7 @@ class LineResult:
 
 @dataclass(frozen=True, slots=True)
 class BuiltReport:
-    """A report and everything behind it: `bundle` holds the canonical files that its bundle hash commits to."""
+    """A report and everything behind it: `bundle` holds the files that its bundle hash commits to."""
 
     report: EpochReport
     report_hash: bytes
@@ -95,8 +95,8 @@ class BuiltReport:
 def build_report(inputs: ReportInputs) -> BuiltReport:
     """Compute the report of an epoch.
 
-    Raises: InputRejected if the inputs do not fit together (a lane count below the committed one, a roster that
-            is not the one on chain); InvariantBroken if money would not add up.
+    Raises: InputRejected if the inputs do not fit together (a lane count below the committed one, a roster
+            that is not the one on chain); InvariantBroken if money would not add up.
     Source: docs/spec.md, report
     """
     _check_rosters(inputs)
@@ -142,7 +142,7 @@ def _check_rosters(inputs: ReportInputs) -> None:
         root = roster.root if roster is not None else bytes(32)
         if root != state.roster_root:
             raise InputRejected(
-                f"license {state.license_id}: roster {root.hex()} is not the one on chain, {state.roster_root.hex()}",
+                f"license {state.license_id}: roster {root.hex()}, but on chain {state.roster_root.hex()}",
                 hint="fetch the roster by its root from the steward or a peer",
             )
 
@@ -265,8 +265,8 @@ def _check_conservation(
     pool = inputs.chain.pool + share
     if inputs.accruals.total != inputs.chain.pool * ACCRUAL_SCALE:
         raise InvariantBroken(
-            f"the pool holds {inputs.chain.pool} base units, the accruals come to {inputs.accruals.total} billionths",
-            hint="the accruals are not those of the last finalized report; fetch them again by its bundle hash",
+            f"the pool holds {inputs.chain.pool} base units, accruals are {inputs.accruals.total} billionths",
+            hint="these are not the accruals of the last finalized report; fetch them by its bundle hash",
         )
     if notes.total + reserve.total > pool:
         raise InvariantBroken(

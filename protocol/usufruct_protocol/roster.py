@@ -12,12 +12,13 @@ import hmac
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 from typing import Final
 
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.keccak import keccak256
-from usufruct_protocol.money import MAX_UINT96, check_uint
 from usufruct_protocol.merkle import padded_root
+from usufruct_protocol.money import MAX_UINT96, check_uint
 from usufruct_protocol.wire import Cursor
 
 NO_ADDRESS: Final = bytes(20)
@@ -84,9 +85,9 @@ class RosterRow:
             raise InputRejected(f"threshold must be a uint96, got {self.threshold_base_units}")
         for tag in self.record_tags:
             _check_length(tag, 32, "record tag")
-        if any(a >= b for a, b in zip(self.record_tags, self.record_tags[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(self.record_tags)):
             raise InputRejected(f"record tags of purse {self.purse.hex()} must ascend without repeats")
-        if any(a.to_ms > b.from_ms for a, b in zip(self.intervals, self.intervals[1:], strict=False)):
+        if any(a.to_ms > b.from_ms for a, b in pairwise(self.intervals)):
             raise InputRejected(f"consent intervals of purse {self.purse.hex()} must ascend without overlap")
 
     def to_bytes(self) -> bytes:
@@ -192,7 +193,7 @@ def rosters_hash(roots: Mapping[int, bytes]) -> bytes:
 
 def _refuse_disorder(rows: tuple[RosterRow, ...]) -> None:
     keys = [roster_order(row.purse) for row in rows]
-    for before, after in zip(keys, keys[1:], strict=False):
+    for before, after in pairwise(keys):
         if before == after:
             raise InputRejected(f"purse {before[1].hex()} is in the roster twice", hint="merge its rows")
         if before > after:

@@ -1,7 +1,7 @@
 """Which records were used, summed per license: what a retrieval license pays by.
 
-An opening says how often a call used each record (1 for a retrieval; a repeated record in one call counts once,
-at its higher weight, see `receipts.UsageList`). Over calls the weights add up.
+An opening says how often a call used each record: 1 for a retrieval; a record repeated within a call counts
+once, at its higher weight (`receipts.merge_usage`). Over calls the weights add up.
 Source: docs/spec.md, agreement 9 to 12.
 """
 
@@ -39,7 +39,7 @@ def add_usage(first: Usage, second: Usage) -> dict[int, dict[bytes, int]]:
 
 
 def pack_usage(usage: Usage) -> bytes:
-    """Return canonical bytes: mark, license count u32, then per license id u32, tag count u32, tag ‖ weight u64.
+    """Return canonical bytes: mark, license count u32; per license: id u32, tag count u32, (tag ‖ weight u64)*.
 
     Licenses and tags ascend; zero weights and licenses without any are left out.
     """
