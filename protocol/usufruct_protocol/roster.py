@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Final
 
+from usufruct_protocol.eip712 import check_bytes
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.merkle import padded_root
@@ -55,7 +57,7 @@ class ConsentInterval:
         check_uint(self.to_ms, 64, "consent to_ms")
         if self.from_ms >= self.to_ms:
             raise InputRejected(f"consent interval is empty: [{self.from_ms}, {self.to_ms})")
-        _check_length(self.revoke_tag, 32, "revoke tag")
+        check_bytes(self.revoke_tag, 32, "revoke tag")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,14 @@ class RosterRow:
     intervals: tuple[ConsentInterval, ...] = ()
 
     def __post_init__(self) -> None:
-        _check_length(self.purse, 32, "purse")
-        _check_length(self.payout, 20, "payout address")
-        _check_length(self.salt, 32, "row salt")
+        check_bytes(self.purse, 32, "purse")
+        check_bytes(self.payout, 20, "payout address")
+        check_bytes(self.salt, 32, "row salt")
         check_uint(self.weight, _MAX_WEIGHT_BITS, "weight")
         if not 0 <= self.threshold_base_units <= MAX_UINT96:
             raise InputRejected(f"threshold must be a uint96, got {self.threshold_base_units}")
         for tag in self.record_tags:
-            _check_length(tag, 32, "record tag")
+            check_bytes(tag, 32, "record tag")
         if any(a >= b for a, b in pairwise(self.record_tags)):
             raise InputRejected(f"record tags of purse {self.purse.hex()} must ascend without repeats")
         if any(a.to_ms > b.from_ms for a, b in pairwise(self.intervals)):
@@ -202,11 +204,5 @@ def _refuse_disorder(rows: tuple[RosterRow, ...]) -> None:
             )
     tags = [tag for row in rows for tag in row.record_tags]
     if len(set(tags)) != len(tags):
-        seen: set[bytes] = set()
-        twice = next(tag for tag in tags if tag in seen or seen.add(tag))  # type: ignore[func-returns-value]
+        twice = next(tag for tag, count in Counter(tags).items() if count > 1)
         raise InputRejected(f"record tag {twice.hex()} belongs to two purses", hint="a record has one owner")
-
-
-def _check_length(value: bytes, size: int, name: str) -> None:
-    if len(value) != size:
-        raise InputRejected(f"{name} must be {size} bytes, got {len(value)}")

@@ -39,7 +39,7 @@ def add_usage(first: Usage, second: Usage) -> dict[int, dict[bytes, int]]:
 
 
 def pack_usage(usage: Usage) -> bytes:
-    """Return canonical bytes: mark, license count u32; per license: id u32, tag count u32, (tag ‖ weight u64)*.
+    """Return canonical bytes: mark, license count u32; each: id u32, tag count u32, (tag ‖ weight u64)*.
 
     Licenses and tags ascend; zero weights and licenses without any are left out.
     """

@@ -1,0 +1,373 @@
+"""The report function against its slow twin, and the promises that are about the report."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from usufruct_protocol.accruals import EMPTY, Accruals
+from usufruct_protocol.bundle import bundle_hash, unpack_lanes, unpack_rosters
+from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState, MeterKind
+from usufruct_protocol.errors import InputRejected, InvariantBroken
+from usufruct_protocol.issue import reserve_salt, rows_by_purse
+from usufruct_protocol.money import ACCRUAL_SCALE, SplitBps, due_base_units
+from usufruct_protocol.receipts import Checkpoint
+from usufruct_protocol.report import MAX_LINES, LineResult, ReportInputs, build_report
+from usufruct_protocol.roster import NO_ADDRESS, Roster, RosterRow
+from usufruct_protocol.sumtree import split_word
+
+from tests.reference import report as reference
+
+CUSTODIAN = b"\xcc" * 20
+BIG = 2**96 - 1
+
+
+def tag(number: int) -> bytes:
+    return number.to_bytes(32, "big")
+
+
+@st.composite
+def split_bps(draw: st.DrawFn) -> SplitBps:
+    cuts = sorted(draw(st.lists(st.integers(0, 10_000), min_size=4, max_size=4)))
+    edges = [0, *cuts, 10_000]
+    return SplitBps(*(high - low for low, high in zip(edges, edges[1:], strict=False)))
+
+
+@st.composite
+def rosters(draw: st.DrawFn, license_id: int) -> Roster:
+    purses = draw(st.lists(st.integers(1, 12), unique=True, max_size=8))
+    rows = []
+    for purse in purses:
+        records = draw(st.sets(st.integers(0, 5), max_size=4))
+        rows.append(
+            RosterRow(
+                purse=tag(purse),
+                weight=draw(st.integers(0, 5) | st.integers(0, 2**64 - 1)),
+                payout=draw(st.sampled_from([NO_ADDRESS, bytes([purse]) * 20, b"\x77" * 20])),
+                threshold_base_units=draw(st.sampled_from([0, 0, 1, 1000])),
+                salt=tag(1000 + purse),
+                record_tags=tuple(
+                    tag(license_id * 10_000 + purse * 100 + record) for record in sorted(records)
+                ),
+            )
+        )
+    return Roster.build(rows)
+
+
+@st.composite
+def inputs(draw: st.DrawFn) -> ReportInputs:
+    licenses, lanes, heads, held, usage = [], [], [], {}, {}
+    for license_id in range(1, 1 + draw(st.integers(0, 4))):
+        roster = draw(rosters(license_id)) if draw(st.booleans()) else None
+        price = draw(st.integers(0, 10**6) | st.integers(0, BIG // 2**40))
+        committed = draw(st.integers(0, 10**6))
+        charged = min(draw(st.integers(0, 10**9)), due_base_units(committed, price, 0))
+        own = [committed + draw(st.integers(0, 10**6) | st.integers(0, 2**40)), draw(st.integers(0, 100))]
+        for units in own:
+            number = len(lanes)
+            lanes.append(LaneState(number, bytes([number + 1]) * 20, license_id, 0, 2**63, 2**100))
+            heads.append(
+                Checkpoint(bytes([number + 1]) * 20, units + 1, units, tag(number)) if units else None
+            )
+        licenses.append(
+            LicenseState(
+                license_id=license_id,
+                meter_kind=draw(st.sampled_from([MeterKind.INFERENCE, MeterKind.RETRIEVAL])),
+                price_per_million_units=price,
+                max_charge_per_epoch=draw(st.sampled_from([1, 10**6, BIG])),
+                split_bps=draw(split_bps()),
+                collection_hash=tag(license_id),
+                roster_root=roster.root if roster else bytes(32),
+                available=draw(st.sampled_from([0, 7, 10**9, 2**80])),
+                charged=charged,
+                cumulative_units=committed,
+            )
+        )
+        if roster is not None:
+            held[license_id] = roster
+        known = [one for row in (roster.rows if roster else ()) for one in row.record_tags] + [tag(999_999)]
+        usage[license_id] = draw(st.dictionaries(st.sampled_from(known), st.integers(1, 5), max_size=6))
+    before = Accruals(draw(st.dictionaries(st.integers(1, 14).map(tag), st.integers(0, 10**15), max_size=5)))
+    short = -before.total % ACCRUAL_SCALE  # the pool is whole base units
+    before = Accruals({**before, tag(77): short})
+    chain = ChainState(
+        chain_id=31337, settlement=b"\x01" * 20, epoch=draw(st.integers(1, 9)), previous_report_hash=tag(5),
+        previous_period_end_s=1000, epoch_seconds=100, cutoff_block=7, cutoff_block_hash=tag(6),
+        cutoff_time_s=1101, next_attempt=0, signer_set_version=1, signers=(),
+        pool=before.total // ACCRUAL_SCALE, note_minimum=draw(st.sampled_from([0, 1, 500])), custodian=CUSTODIAN, consent_root=bytes(32),
+        licenses=tuple(licenses), lanes=tuple(lanes),
+    )  # fmt: skip
+    return ReportInputs(chain, draw(st.integers(0, 3)), tuple(heads), usage, held, before)
+
+
+def plain(case: ReportInputs):
+    """The same case as the reference takes it."""
+    units = {state.license_id: 0 for state in case.chain.licenses}
+    for lane, head in zip(case.chain.lanes, case.heads, strict=True):
+        units[lane.license_id] += head.cumulative_units if head else 0
+    licenses = [
+        {
+            "id": state.license_id,
+            "by_use": state.meter_kind is MeterKind.RETRIEVAL,
+            "price": state.price_per_million_units,
+            "cap": state.max_charge_per_epoch,
+            "bps": dataclasses.astuple(state.split_bps),
+            "available": state.available,
+            "charged": state.charged,
+            "committed": state.cumulative_units,
+            "units": units[state.license_id],
+        }
+        for state in case.chain.licenses
+    ]
+    held = {
+        license_id: [
+            {
+                "purse": row.purse,
+                "weight": row.weight,
+                "payout": row.payout,
+                "threshold": row.threshold_base_units,
+                "records": set(row.record_tags),
+            }
+            for row in random.Random(1).sample(roster.rows, len(roster.rows))
+        ]
+        for license_id, roster in case.rosters.items()
+    }
+    accruals = {purse: amount * reference.BILLIONTH for purse, amount in case.accruals.items()}
+    return licenses, held, case.usage, accruals, case.chain.note_minimum
+
+
+def line_of(line: LineResult):
+    """A line as the reference gives it."""
+    split = list(dataclasses.astuple(line.split))
+    return line.license_id, line.cumulative_units, line.charge, line.carried_due, split, line.allocated_by
+
+
+@given(inputs())
+def test_report_equals_the_slow_reference(case: ReportInputs) -> None:
+    built = build_report(case)
+    lines, accruals, notes, reserve = reference.settle_epoch(*plain(case))
+    assert [line_of(one) for one in built.lines] == lines
+    assert {purse: amount * reference.BILLIONTH for purse, amount in built.accruals.items()} == accruals
+    assert [split_word(word) for word in built.words] == notes
+    assert built.report.reserve_total == sum(amount for _, amount in reserve)
+    assert built.report.reserve_count == len(reserve)
+
+
+@given(inputs())
+def test_inv_09_notes_and_reserve_stay_within_the_pool(case: ReportInputs) -> None:
+    report = build_report(case).report
+    share = sum(line.split.contributors for line in build_report(case).lines)
+    assert report.notes_total + report.reserve_total <= case.chain.pool + share
+
+
+@given(inputs())
+def test_inv_10_what_is_neither_note_nor_reserve_is_dust(case: ReportInputs) -> None:
+    built = build_report(case)
+    pool = case.chain.pool + sum(line.split.contributors for line in built.lines)
+    rest = pool - built.report.notes_total - built.report.reserve_total
+    assert 0 <= rest <= len(built.accruals)
+
+
+@given(inputs())
+def test_inv_12_and_13_charges_stay_within_units_balance_and_cap(case: ReportInputs) -> None:
+    states = {state.license_id: state for state in case.chain.licenses}
+    for line in build_report(case).lines:
+        state = states[line.license_id]
+        assert state.charged + line.charge <= line.cumulative_units * state.price_per_million_units // 10**6
+        assert line.charge <= min(state.available, state.max_charge_per_epoch)
+
+
+@given(inputs())
+def test_inv_36_accruals_and_notes_equal_the_contributors_share(case: ReportInputs) -> None:
+    built = build_report(case)
+    share = sum(line.split.contributors for line in built.lines)
+    assert built.accruals.total + built.report.notes_total * ACCRUAL_SCALE == (
+        case.accruals.total + share * ACCRUAL_SCALE
+    )
+
+
+@given(inputs(), st.randoms(use_true_random=False))
+def test_inv_37_the_order_of_inputs_changes_nothing(case: ReportInputs, shuffle: random.Random) -> None:
+    def shuffled(items):
+        return dict(shuffle.sample(list(items), len(items)))
+
+    other = dataclasses.replace(
+        case,
+        usage=shuffled({k: shuffled(v.items()) for k, v in case.usage.items()}.items()),
+        rosters=shuffled(
+            {k: Roster.build(shuffle.sample(r.rows, len(r.rows))) for k, r in case.rosters.items()}.items()
+        ),
+        accruals=Accruals(shuffled(case.accruals.items())),
+    )
+    assert build_report(other).report == build_report(case).report
+
+
+@given(inputs())
+def test_inv_38_same_inputs_same_bytes(case: ReportInputs) -> None:
+    first, second = build_report(case), build_report(case)
+    assert first.report_hash == second.report_hash
+    assert first.bundle == second.bundle
+    assert bundle_hash(first.bundle) == first.report.bundle_hash
+
+
+@given(inputs())
+def test_bundle_and_roots_do_not_depend_on_the_attempt(case: ReportInputs) -> None:
+    first = build_report(case).report
+    other = build_report(dataclasses.replace(case, attempt=case.attempt + 1)).report
+    assert dataclasses.replace(other, attempt=case.attempt) == first
+
+
+@given(inputs())
+def test_bundle_files_read_back(case: ReportInputs) -> None:
+    files = build_report(case).bundle
+    assert unpack_lanes(files["lanes.bin"]) == case.heads
+    assert unpack_rosters(files["rosters.bin"]) == case.rosters
+
+
+def one_license(**changes) -> ReportInputs:
+    """100 calls at one base unit, three equal purses, ample escrow."""
+    rows = [
+        RosterRow(tag(purse), 1, bytes([purse]) * 20, 0, tag(50 + purse), (tag(500 + purse),))
+        for purse in (1, 2, 3)
+    ]
+    roster = Roster.build(rows)
+    state = LicenseState(
+        1,
+        MeterKind.RETRIEVAL,
+        10**6,
+        BIG,
+        SplitBps(7000, 500, 1500, 600, 400),
+        tag(1),
+        roster.root,
+        10**9,
+        0,
+        0,
+    )
+    chain = ChainState(
+        31337, b"\x01" * 20, 1, bytes(32), 1000, 100, 7, tag(6), 1101, 0, 1, (), 0, 0, CUSTODIAN, bytes(32),
+        (dataclasses.replace(state, **changes),), (LaneState(0, b"\x09" * 20, 1, 0, 2**63, 10**6),),
+    )  # fmt: skip
+    head = Checkpoint(b"\x09" * 20, 100, 100, tag(8))
+    return ReportInputs(chain, 0, (head,), {}, {1: roster})
+
+
+def test_use_decides_who_is_paid() -> None:
+    built = build_report(dataclasses.replace(one_license(), usage={1: {tag(501): 3, tag(502): 1}}))
+    assert sorted(split_word(word) for word in built.words) == [(b"\x01" * 20, 52), (b"\x02" * 20, 17)]
+    assert built.lines[0].allocated_by == "use"
+
+
+def test_an_unknown_record_is_reported_and_pays_nobody() -> None:
+    built = build_report(dataclasses.replace(one_license(), usage={1: {tag(4): 9}}))
+    assert built.lines[0].unknown_tags == (tag(4),)
+    assert built.lines[0].allocated_by == "roster"
+
+
+def test_without_a_roster_units_are_committed_and_stay_due() -> None:
+    built = build_report(dataclasses.replace(one_license(roster_root=bytes(32)), rosters={}))
+    line = built.lines[0]
+    assert (line.cumulative_units, line.charge, line.carried_due, line.allocated_by) == (
+        100,
+        0,
+        100,
+        "nobody",
+    )
+
+
+def test_a_small_escrow_carries_the_due() -> None:
+    line = build_report(one_license(available=30)).lines[0]
+    assert (line.due, line.charge, line.carried_due) == (100, 30, 70)
+
+
+def test_a_roster_that_is_not_the_one_on_chain_is_refused() -> None:
+    with pytest.raises(InputRejected, match="license 1: roster"):
+        build_report(one_license(roster_root=tag(1)))
+
+
+def test_inv_14_units_that_fell_are_refused() -> None:
+    with pytest.raises(InputRejected, match="fell from 101 committed units to 100"):
+        build_report(one_license(cumulative_units=101))
+
+
+def test_a_vector_with_a_foreign_lane_is_refused() -> None:
+    case = one_license()
+    with pytest.raises(InputRejected, match="lane 0 is"):
+        build_report(dataclasses.replace(case, heads=(Checkpoint(b"\x08" * 20, 1, 1, tag(1)),)))
+
+
+def test_a_lane_past_its_unit_cap_is_refused() -> None:
+    case = one_license()
+    with pytest.raises(InputRejected, match="its cap is 1000000"):
+        build_report(dataclasses.replace(case, heads=(Checkpoint(b"\x09" * 20, 9, 10**6 + 1, tag(1)),)))
+
+
+def test_accruals_that_do_not_match_the_pool_are_refused() -> None:
+    case = one_license()
+    with pytest.raises(InvariantBroken, match="the pool holds 0 base units"):
+        build_report(dataclasses.replace(case, accruals=Accruals({tag(1): ACCRUAL_SCALE})))
+
+
+def test_a_purse_without_a_wallet_accrues_for_the_custodian() -> None:
+    case = one_license()
+    rows = [dataclasses.replace(row, payout=NO_ADDRESS) for row in case.rosters[1].rows]
+    roster = Roster.build(rows)
+    chain = dataclasses.replace(
+        case.chain, licenses=(dataclasses.replace(case.chain.licenses[0], roster_root=roster.root),)
+    )
+    built = build_report(dataclasses.replace(case, chain=chain, rosters={1: roster}))
+    assert built.words == ()
+    assert (built.report.reserve_count, built.report.reserve_total) == (1, 70)
+
+
+def test_reserve_leaves_change_with_every_epoch() -> None:
+    salt = tag(3)
+    assert reserve_salt(salt, 1) != reserve_salt(salt, 2) != salt
+
+
+def test_the_first_row_with_a_wallet_speaks_for_a_purse() -> None:
+    def roster(payout: bytes) -> Roster:
+        return Roster.build([RosterRow(tag(1), 1, payout, 0, tag(2))])
+
+    rows = rows_by_purse({2: roster(b"\x02" * 20), 1: roster(NO_ADDRESS), 3: roster(b"\x03" * 20)})
+    assert rows[tag(1)].payout == b"\x02" * 20
+
+
+def test_at_most_100_lines_and_the_rest_is_carried_with_its_use() -> None:
+    base = one_license()
+    count = MAX_LINES + 5
+    roster = base.rosters[1]
+    licenses = tuple(dataclasses.replace(base.chain.licenses[0], license_id=n) for n in range(1, count + 1))
+    lanes = tuple(LaneState(n, n.to_bytes(20, "big"), n + 1, 0, 2**63, 10**6) for n in range(count))
+    heads = tuple(Checkpoint(lane.lane, 1, 1_000, tag(1)) for lane in lanes)
+    rosters_held = dict.fromkeys(range(1, count + 1), roster)
+    chain = dataclasses.replace(base.chain, licenses=licenses, lanes=lanes)
+    used = {n: {tag(501): 1} for n in range(1, count + 1)}
+    first = build_report(ReportInputs(chain, 0, heads, used, rosters_held))
+    assert len(first.lines) == MAX_LINES
+    waiting = set(range(1, count + 1)) - {line.license_id for line in first.lines}
+    assert set(first.carried) == waiting
+
+    paid = {line.license_id: line for line in first.lines}
+    share = sum(line.split.contributors for line in first.lines) - first.report.notes_total
+    after = tuple(
+        dataclasses.replace(state, cumulative_units=1_000, charged=paid[state.license_id].charge)
+        if state.license_id in paid
+        else state
+        for state in licenses
+    )
+    chain = dataclasses.replace(chain, epoch=2, licenses=after, pool=share)
+    second = build_report(ReportInputs(chain, 0, heads, {}, rosters_held, first.accruals, first.carried))
+    assert {line.license_id for line in second.lines} == waiting
+    assert all(line.allocated_by == "use" for line in second.lines)
+    assert not second.carried
+
+
+def test_an_empty_epoch_is_a_report_too() -> None:
+    case = one_license()
+    empty = build_report(dataclasses.replace(case, heads=(None,)))
+    assert empty.report.lines == ()
+    assert (empty.report.notes_root, empty.report.note_count, empty.report.notes_total) == (bytes(32), 0, 0)
+    assert empty.accruals == EMPTY
