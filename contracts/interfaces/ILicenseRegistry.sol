@@ -27,6 +27,7 @@ interface ILicenseRegistry {
     event RosterSet(uint32 indexed licenseId, bytes32 rosterRoot);
     event OfferCanceled(address indexed steward, uint256 nonce);
 
+    error LicenseRegistry_ZeroAddress(string what);
     error LicenseRegistry_UnknownLicense(uint32 licenseId);
     error LicenseRegistry_NotBuyer(uint32 licenseId, address caller);
     error LicenseRegistry_NotSteward(uint32 licenseId, address caller);
@@ -38,7 +39,9 @@ interface ILicenseRegistry {
     error LicenseRegistry_WrongToken(address offered, address expected);
     error LicenseRegistry_UnknownMeterKind(uint8 meterKind);
     error LicenseRegistry_SplitNotWhole(uint256 sumBps);
-    error LicenseRegistry_BelowFloor(uint16 contributorsBps, uint16 communityBps, uint16 floorContributorsBps, uint16 floorCommunityBps);
+    error LicenseRegistry_BelowFloor(
+        uint16 contributorsBps, uint16 communityBps, uint16 floorContributorsBps, uint16 floorCommunityBps
+    );
     error LicenseRegistry_BadTerm(uint64 startsAt, uint64 endsAt);
     error LicenseRegistry_ZeroCap();
     /// @notice The offer asks for a consideration this version cannot collect; it refuses rather than ignore it.

@@ -10,11 +10,15 @@ pragma solidity 0.8.28;
 interface IOracleCommittee {
     event SignersRotated(uint32 indexed version, uint48 fromEpoch, address[] signers);
 
+    error OracleCommittee_ZeroAddress(string what);
     error OracleCommittee_TooFewSigners(uint256 count);
     error OracleCommittee_TooManySigners(uint256 count);
     error OracleCommittee_SignersNotAscending(address previous, address next);
     error OracleCommittee_EpochNotInFuture(uint48 fromEpoch, uint48 firstAllowed);
+    error OracleCommittee_EpochTooFar(uint48 fromEpoch, uint48 lastAllowed);
     error OracleCommittee_StaleVersion(uint32 version, uint32 expected);
+    error OracleCommittee_TableNotStored();
+    error OracleCommittee_UnknownVersion(uint32 version);
     error OracleCommittee_BadSignatureLength(uint256 length);
     error OracleCommittee_NotEnoughSignatures(uint256 given, uint256 threshold);
     error OracleCommittee_SignatureOutOfOrder(uint256 previousIndex, uint256 index);
@@ -22,7 +26,8 @@ interface IOracleCommittee {
     error OracleCommittee_WrongSignature(uint256 index, address expected, address recovered);
     error OracleCommittee_MalleableSignature(uint256 index);
 
-    /// @notice Council: a new table, governing from a future epoch on.
+    /// @notice Council: a new table, governing from a future epoch on, at most 366 epochs ahead: each version must
+    /// start after the one before, so one typed too far ahead would shut out every later one.
     /// @param signers Ascending addresses: duplicates and zero cannot occur.
     function rotate(address[] calldata signers, uint48 fromEpoch) external returns (uint32 version);
 
@@ -30,8 +35,9 @@ interface IOracleCommittee {
     /// @param signatures 65 bytes each, signer index ascending: index(1) ‖ r(32) ‖ vs(32), as EIP-2098.
     function requireQuorum(uint64 epoch, uint32 version, bytes32 digest, bytes calldata signatures) external view;
 
+    function settlement() external view returns (address);
     function latestVersion() external view returns (uint32);
-    /// @notice The version that governs an epoch.
+    /// @notice The version that governs an epoch; 0 for epoch 0, which nobody reports.
     function versionFor(uint64 epoch) external view returns (uint32);
     function signersOf(uint32 version) external view returns (address[] memory signers, uint48 fromEpoch);
     function threshold(uint256 count) external pure returns (uint256 k);

@@ -29,6 +29,8 @@ interface IRoyaltyEscrow {
     event Charged(uint32 indexed licenseId, uint128 cumulativeUnits, uint96 charge, uint96 chargedTotal);
     event Withdrawn(uint32 indexed licenseId, address indexed to, uint96 amount);
 
+    error RoyaltyEscrow_ZeroAddress(string what);
+    error RoyaltyEscrow_WrongToken(address given, address expected);
     error RoyaltyEscrow_OnlySettlement(address caller);
     error RoyaltyEscrow_ZeroAmount();
     error RoyaltyEscrow_ZeroRecipient();
@@ -79,6 +81,13 @@ interface IRoyaltyEscrow {
     function account(uint32 licenseId) external view returns (Account memory);
     /// @notice Charges owed and not yet drawn, by committed units.
     function due(uint32 licenseId) external view returns (uint256);
+    /// @notice What a report whose cut-off is now may charge at most, dues aside: min(available, cap), but nothing
+    /// while the buyer is free to withdraw. A charge computed from this cannot be undercut by a withdrawal between
+    /// cut-off and submit.
+    function chargeable(uint32 licenseId) external view returns (uint96);
     function maxMergeDelaySeconds() external view returns (uint32);
     function token() external view returns (address);
+    function registry() external view returns (address);
+    function settlement() external view returns (address);
+    function splitter() external view returns (address);
 }

@@ -22,6 +22,15 @@ interface IRoyaltySplitter {
         uint32 count;
     }
 
+    /// @notice Who receives the parties' shares; the steward's goes to the steward of the license.
+    /// @param custodian Holder of the reserve of purses without an address.
+    struct Beneficiaries {
+        address community;
+        address platform;
+        address operators;
+        address custodian;
+    }
+
     event Accrued(
         uint32 indexed licenseId,
         uint96 contributors,
@@ -39,6 +48,7 @@ interface IRoyaltySplitter {
     error RoyaltySplitter_OnlyEscrow(address caller);
     error RoyaltySplitter_OnlySettlement(address caller);
     error RoyaltySplitter_ZeroAddress(string what);
+    error RoyaltySplitter_WrongToken(address given, address expected);
     error RoyaltySplitter_TreeExists(uint64 treeId);
     error RoyaltySplitter_UnknownTree(uint64 treeId);
     error RoyaltySplitter_Unfunded(uint256 total, uint256 pool);
@@ -89,6 +99,9 @@ interface IRoyaltySplitter {
     function payShare(uint32 licenseId, Party party) external returns (uint96 amount);
 
     function token() external view returns (address);
+    function registry() external view returns (address);
+    function escrow() external view returns (address);
+    function settlement() external view returns (address);
     /// @notice Contributors' money not yet issued as notes.
     function pool() external view returns (uint96);
     function charged(uint32 licenseId) external view returns (uint96);

@@ -34,10 +34,15 @@ interface IUsageSettlement {
     event DisputeWindowSet(uint32 seconds_);
     event NoteMinimumSet(uint96 amount);
 
+    error UsageSettlement_ZeroAddress(string what);
+    /// @notice A part names another neighbor than this deployment: an address was predicted wrongly.
+    error UsageSettlement_Miswired(string what, address found, address expected);
+    error UsageSettlement_BadClock(uint48 genesis, uint32 epochSeconds);
     error UsageSettlement_ReportPending(uint48 epoch);
     error UsageSettlement_NothingPending();
     error UsageSettlement_WrongEpoch(uint64 given, uint64 expected);
     error UsageSettlement_AttemptTooLow(uint32 given, uint32 lowest);
+    error UsageSettlement_AttemptTooHigh(uint32 given);
     error UsageSettlement_WrongPrevious(bytes32 given, bytes32 expected);
     error UsageSettlement_PeriodNotOver(uint64 periodEnd, uint256 nowSeconds);
     error UsageSettlement_EpochTooShort(uint64 periodEnd, uint256 earliest);
@@ -55,21 +60,27 @@ interface IUsageSettlement {
     /// @notice Post a report signed by a quorum of the epoch's signers (see IOracleCommittee.requireQuorum).
     function submit(EpochReport calldata report, bytes calldata signatures) external;
 
-    /// @notice Guardian: reject the pending report, at most three times per epoch.
+    /// @notice Guardian: reject the report while it is pending, at most three times per epoch.
     function reject(EpochReport calldata report, string calldata reason) external;
 
-    /// @notice Council: reject the pending report.
+    /// @notice Council: reject the report while it is pending.
     function rejectByCouncil(EpochReport calldata report, string calldata reason) external;
 
     /// @notice Make the pending report final once its window has passed. Anyone may.
     function finalize(EpochReport calldata report) external;
 
-    /// @notice Council: length of the dispute window for reports submitted from now on. Below the epoch length.
+    /// @notice Council: length of the dispute window for reports submitted from now on. Above 0, below an epoch.
     function setDisputeWindow(uint32 seconds_) external;
 
     /// @notice Council: smallest note worth issuing, in base units. Read by nodes at the cut-off block.
     function setNoteMinimum(uint96 amount) external;
 
+    function committee() external view returns (address);
+    function escrow() external view returns (address);
+    function splitter() external view returns (address);
+    /// @notice Whether cut-off blocks are checked against this chain's numbers and hashes; off where block numbers are
+    /// those of another chain.
+    function checksCutoffBlock() external view returns (bool);
     function state() external view returns (State memory);
     /// @notice Hash of the pending or finalized report of an epoch; 0 when there is none.
     function reportHash(uint64 epoch) external view returns (bytes32);

@@ -1,0 +1,225 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+import {ILicenseRegistry} from "./interfaces/ILicenseRegistry.sol";
+import {IReceiveWithAuthorization} from "./interfaces/IReceiveWithAuthorization.sol";
+import {IRoyaltyEscrow} from "./interfaces/IRoyaltyEscrow.sol";
+import {IRoyaltySplitter} from "./interfaces/IRoyaltySplitter.sol";
+import {IUsageSettlement} from "./interfaces/IUsageSettlement.sol";
+import {MoneyMath} from "./libraries/MoneyMath.sol";
+import {LicensePricing} from "./types/License.sol";
+import {ReportLine} from "./types/Report.sol";
+import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
+
+/// @title RoyaltyEscrow
+/// @notice Holds buyers' money until a report draws it. Rules and guarantees: {IRoyaltyEscrow}.
+contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+
+    /// @inheritdoc IRoyaltyEscrow
+    address public immutable token;
+    /// @inheritdoc IRoyaltyEscrow
+    address public immutable registry;
+    /// @inheritdoc IRoyaltyEscrow
+    address public immutable settlement;
+    /// @inheritdoc IRoyaltyEscrow
+    address public immutable splitter;
+    /// @inheritdoc IRoyaltyEscrow
+    uint32 public immutable maxMergeDelaySeconds;
+
+    /// @dev Three slots: available|reserved, charged|cumulativeUnits, deposited|withdrawn.
+    mapping(uint32 licenseId => Account) private _accounts;
+
+    modifier onlySettlement() {
+        if (msg.sender != settlement) revert RoyaltyEscrow_OnlySettlement(msg.sender);
+        _;
+    }
+
+    constructor(
+        address token_,
+        address registry_,
+        address settlement_,
+        address splitter_,
+        uint32 maxMergeDelaySeconds_
+    ) {
+        if (registry_ == address(0)) revert RoyaltyEscrow_ZeroAddress("registry");
+        if (settlement_ == address(0)) revert RoyaltyEscrow_ZeroAddress("settlement");
+        if (splitter_ == address(0)) revert RoyaltyEscrow_ZeroAddress("splitter");
+        address expected = ILicenseRegistry(registry_).token();
+        if (token_ != expected) revert RoyaltyEscrow_WrongToken(token_, expected);
+        token = token_;
+        registry = registry_;
+        settlement = settlement_;
+        splitter = splitter_;
+        maxMergeDelaySeconds = maxMergeDelaySeconds_;
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function deposit(uint32 licenseId, uint96 amount) external nonReentrant {
+        _depositFromSender(licenseId, amount);
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function depositWithPermit(uint32 licenseId, uint96 amount, uint256 deadline, uint8 v, bytes32 r, bytes32 s)
+        external
+        nonReentrant
+    {
+        // Whoever saw the permit may have submitted it first. What counts is the allowance, checked by the transfer.
+        try IERC20Permit(token).permit(msg.sender, address(this), amount, deadline, v, r, s) {} catch {}
+        _depositFromSender(licenseId, amount);
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function depositWithAuthorization(
+        uint32 licenseId,
+        address from,
+        uint96 amount,
+        uint256 validAfter,
+        uint256 validBefore,
+        bytes32 salt,
+        uint8 v,
+        bytes32 r,
+        bytes32 s
+    ) external nonReentrant {
+        uint256 balanceBefore = _openDeposit(licenseId, amount);
+        IReceiveWithAuthorization(token).receiveWithAuthorization(
+            from, address(this), amount, validAfter, validBefore, keccak256(abi.encode(licenseId, salt)), v, r, s
+        );
+        _bookDeposit(licenseId, from, amount, balanceBefore);
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function reserve(ReportLine[] calldata lines) external onlySettlement returns (uint256 contributorsShare) {
+        for (uint256 i; i < lines.length; ++i) {
+            ReportLine calldata line = lines[i];
+            Account storage acct = _accounts[line.licenseId];
+            LicensePricing memory pricing = ILicenseRegistry(registry).pricing(line.licenseId);
+            _requireOwed(acct, pricing, line);
+            uint96 charge = line.charge;
+            if (charge == 0) continue;
+            acct.available -= charge;
+            acct.reserved += charge;
+            uint256 charged = acct.charged;
+            contributorsShare += MoneyMath.contributorsShare(charged, charged + charge, pricing);
+        }
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function release(ReportLine[] calldata lines) external onlySettlement {
+        for (uint256 i; i < lines.length; ++i) {
+            Account storage acct = _accounts[lines[i].licenseId];
+            uint96 charge = lines[i].charge;
+            acct.reserved -= charge;
+            acct.available += charge;
+        }
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function draw(ReportLine[] calldata lines) external onlySettlement nonReentrant {
+        uint256 drawn;
+        for (uint256 i; i < lines.length; ++i) {
+            ReportLine calldata line = lines[i];
+            Account storage acct = _accounts[line.licenseId];
+            uint96 charge = line.charge;
+            uint96 chargedTotal = acct.charged + charge;
+            if (charge != 0) acct.reserved -= charge;
+            acct.charged = chargedTotal;
+            acct.cumulativeUnits = line.cumulativeUnits;
+            drawn += charge;
+            emit Charged(line.licenseId, line.cumulativeUnits, charge, chargedTotal);
+        }
+        if (drawn == 0) return;
+        IERC20(token).safeTransfer(splitter, drawn);
+        IRoyaltySplitter(splitter).accrue(lines);
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function withdraw(uint32 licenseId, uint96 amount, address to) external nonReentrant {
+        address buyer = ILicenseRegistry(registry).license(licenseId).buyer;
+        if (msg.sender != buyer) revert RoyaltyEscrow_NotBuyer(licenseId, msg.sender);
+        if (amount == 0) revert RoyaltyEscrow_ZeroAmount();
+        if (to == address(0)) revert RoyaltyEscrow_ZeroRecipient();
+        (uint256 coveredUntil, uint256 neededUntil) = _coverage(licenseId);
+        if (coveredUntil < neededUntil) revert RoyaltyEscrow_NotCovered(licenseId, coveredUntil, neededUntil);
+        Account storage acct = _accounts[licenseId];
+        if (acct.reserved != 0) revert RoyaltyEscrow_LinePending(licenseId, acct.reserved);
+        uint256 owed = due(licenseId);
+        if (owed != 0) revert RoyaltyEscrow_StillDue(licenseId, owed);
+        if (amount > acct.available) revert RoyaltyEscrow_InsufficientBalance(licenseId, acct.available, amount);
+
+        acct.available -= amount;
+        acct.withdrawn += amount;
+        emit Withdrawn(licenseId, to, amount);
+        IERC20(token).safeTransfer(to, amount);
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function account(uint32 licenseId) external view returns (Account memory) {
+        return _accounts[licenseId];
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function due(uint32 licenseId) public view returns (uint256) {
+        Account storage acct = _accounts[licenseId];
+        uint256 price = ILicenseRegistry(registry).pricing(licenseId).pricePerMillionUnits;
+        return MoneyMath.due(acct.cumulativeUnits, price, acct.charged);
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function chargeable(uint32 licenseId) external view returns (uint96) {
+        (uint256 coveredUntil, uint256 neededUntil) = _coverage(licenseId);
+        Account storage acct = _accounts[licenseId];
+        if (coveredUntil >= neededUntil && acct.reserved == 0 && due(licenseId) == 0) return 0;
+        uint96 cap = ILicenseRegistry(registry).pricing(licenseId).maxChargePerEpoch;
+        return acct.available < cap ? acct.available : cap;
+    }
+
+    function _depositFromSender(uint32 licenseId, uint96 amount) private {
+        uint256 balanceBefore = _openDeposit(licenseId, amount);
+        IERC20(token).safeTransferFrom(msg.sender, address(this), amount);
+        _bookDeposit(licenseId, msg.sender, amount, balanceBefore);
+    }
+
+    /// @dev Refuses what must not cost anybody money: nothing, or money for a license that does not exist.
+    function _openDeposit(uint32 licenseId, uint96 amount) private view returns (uint256 balanceBefore) {
+        if (amount == 0) revert RoyaltyEscrow_ZeroAmount();
+        ILicenseRegistry(registry).pricing(licenseId);
+        return IERC20(token).balanceOf(address(this));
+    }
+
+    /// @dev The token's word is not enough: a fee on transfer would leave some account without cover.
+    function _bookDeposit(uint32 licenseId, address from, uint96 amount, uint256 balanceBefore) private {
+        uint256 received = IERC20(token).balanceOf(address(this)) - balanceBefore;
+        if (received != amount) revert RoyaltyEscrow_WrongDelta(amount, received);
+        Account storage acct = _accounts[licenseId];
+        // No part of an account exceeds what was ever deposited, so this is the one place where a sum can be too big.
+        uint256 deposited = uint256(acct.deposited) + amount;
+        if (deposited > type(uint96).max) revert RoyaltyEscrow_BalanceTooLarge(licenseId, deposited);
+        acct.deposited = uint96(deposited);
+        acct.available += amount;
+        emit Deposited(licenseId, from, amount);
+    }
+
+    /// @return coveredUntil Up to when finalized reports count usage.
+    /// @return neededUntil From when on no receipt of this license can still be on its way.
+    function _coverage(uint32 licenseId) private view returns (uint256 coveredUntil, uint256 neededUntil) {
+        coveredUntil = IUsageSettlement(settlement).state().lastPeriodEnd;
+        neededUntil = uint256(ILicenseRegistry(registry).license(licenseId).endsAt) + maxMergeDelaySeconds;
+    }
+
+    function _requireOwed(Account storage acct, LicensePricing memory pricing, ReportLine calldata line) private view {
+        uint128 committed = acct.cumulativeUnits;
+        if (line.cumulativeUnits < committed) {
+            revert RoyaltyEscrow_UnitsFell(line.licenseId, committed, line.cumulativeUnits);
+        }
+        uint256 owed = MoneyMath.due(line.cumulativeUnits, pricing.pricePerMillionUnits, acct.charged);
+        uint96 available = acct.available;
+        uint96 cap = pricing.maxChargePerEpoch;
+        if (line.charge > owed || line.charge > available || line.charge > cap) {
+            revert RoyaltyEscrow_ChargeTooHigh(line.licenseId, line.charge, owed, available, cap);
+        }
+    }
+}

@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+import {LicensePricing} from "../types/License.sol";
+
+/// @title Money arithmetic
+/// @notice Charges and splits are functions of cumulative totals, so rounding never builds up and usage counted an
+/// epoch late changes no total. Operands are at most uint128 and uint96: no product reaches 2**256.
+library MoneyMath {
+    uint256 internal constant BPS = 10_000;
+    uint256 internal constant UNITS_PER_PRICE = 1e6;
+
+    /// @notice What each party has earned from a total, or what a charge adds to it, in base units.
+    struct Split {
+        uint256 contributors;
+        uint256 community;
+        uint256 steward;
+        uint256 platform;
+        uint256 operators;
+    }
+
+    function mulDivDown(uint256 a, uint256 b, uint256 divisor) internal pure returns (uint256) {
+        return (a * b) / divisor;
+    }
+
+    function mulDivUp(uint256 a, uint256 b, uint256 divisor) internal pure returns (uint256) {
+        return (a * b + (divisor - 1)) / divisor;
+    }
+
+    /// @notice What a license owes and has not been charged. Zero, never a revert, if more was charged.
+    function due(uint256 cumulativeUnits, uint256 pricePerMillionUnits, uint256 charged)
+        internal
+        pure
+        returns (uint256)
+    {
+        uint256 owed = mulDivDown(cumulativeUnits, pricePerMillionUnits, UNITS_PER_PRICE);
+        return owed > charged ? owed - charged : 0;
+    }
+
+    /// @notice What raising a license's total charge from `chargedBefore` to `chargedAfter` adds to each party.
+    function split(uint256 chargedBefore, uint256 chargedAfter, LicensePricing memory pricing)
+        internal
+        pure
+        returns (Split memory growth)
+    {
+        growth.contributors = contributorsShare(chargedBefore, chargedAfter, pricing);
+        growth.community = _growth(chargedBefore, chargedAfter, pricing.communityBps);
+        growth.steward = _growth(chargedBefore, chargedAfter, pricing.stewardBps);
+        growth.platform = _growth(chargedBefore, chargedAfter, pricing.platformBps);
+        growth.operators = _growth(chargedBefore, chargedAfter, pricing.operatorsBps);
+    }
+
+    /// @notice The contributors' part of `split`. Their cumulative share rounds up and the others' down: a plain
+    /// remainder would be negative when several floors step at once. What no share reaches, 0 to 3 base units per
+    /// license for all time, stays in the splitter.
+    function contributorsShare(uint256 chargedBefore, uint256 chargedAfter, LicensePricing memory pricing)
+        internal
+        pure
+        returns (uint256)
+    {
+        uint256 bps = BPS - pricing.communityBps - pricing.stewardBps - pricing.platformBps - pricing.operatorsBps;
+        return mulDivUp(chargedAfter, bps, BPS) - mulDivUp(chargedBefore, bps, BPS);
+    }
+
+    function _growth(uint256 chargedBefore, uint256 chargedAfter, uint256 bps) private pure returns (uint256) {
+        return mulDivDown(chargedAfter, bps, BPS) - mulDivDown(chargedBefore, bps, BPS);
+    }
+}

@@ -1,0 +1,113 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+import {IRoyaltySplitter} from "../interfaces/IRoyaltySplitter.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
+
+/// @title Merkle-sum tree of notes
+/// @notice word = payee(20 bytes) ‖ amount(12), leaf = keccak256(0x00 ‖ word), node = keccak256(leftHash ‖ leftSum(12)
+/// ‖ rightHash ‖ rightSum(12)). The zero word is a missing leaf: hash 0, sum 0. A leaf hashes 33 bytes and a node 88,
+/// so neither passes for the other.
+///
+/// An entry, hash ‖ sum, takes 44 bytes; two neighbors in memory are exactly what their parent hashes. An entry is
+/// written by two overlapping words, the second of which is the hash's last 20 bytes ‖ sum.
+///
+/// Sums are added at full width and refused past uint96. Within one fold they only grow, so a last sum that fits
+/// proves that each one hashed on the way did too.
+library NoteTree {
+    uint256 internal constant ENTRY_BYTES = 44;
+    uint256 internal constant AMOUNT_MASK = 0xffffffffffffffffffffffff; // uint96
+
+    function payee(uint256 word) internal pure returns (address) {
+        return address(uint160(word >> 96));
+    }
+
+    function amount(uint256 word) internal pure returns (uint96) {
+        return uint96(word);
+    }
+
+    /// @notice Levels above the leaves: the least d with 2**d >= count.
+    function depth(uint256 count) internal pure returns (uint256) {
+        return Math.log2(count, Math.Rounding.Ceil);
+    }
+
+    function leaf(uint256 word) internal pure returns (bytes32 hash) {
+        if (word == 0) return 0;
+        assembly ("memory-safe") {
+            mstore8(0, 0)
+            mstore(1, word)
+            hash := keccak256(0, 33)
+        }
+    }
+
+    function node(bytes32 leftHash, uint96 leftSum, bytes32 rightHash, uint96 rightSum)
+        internal
+        pure
+        returns (bytes32)
+    {
+        return keccak256(abi.encodePacked(leftHash, leftSum, rightHash, rightSum));
+    }
+
+    /// @notice Hash and sum of the root above an entry.
+    /// @param index Position of the entry in its level; bit i says on which side it stands i levels further up.
+    /// @param proof Sibling entries, bottom up. The caller checks its length.
+    function foldProof(bytes32 hash, uint256 sum, uint256 index, bytes calldata proof)
+        internal
+        pure
+        returns (bytes32 rootHash, uint256 rootSum)
+    {
+        assembly ("memory-safe") {
+            let pair := mload(0x40)
+            let sibling := proof.offset
+            for { let end := add(sibling, proof.length) } lt(sibling, end) { sibling := add(sibling, ENTRY_BYTES) } {
+                let isRight := and(index, 1)
+                let own := add(pair, mul(ENTRY_BYTES, isRight))
+                mstore(own, hash)
+                mstore(add(own, 12), or(shl(96, hash), sum))
+                calldatacopy(add(pair, mul(ENTRY_BYTES, iszero(isRight))), sibling, ENTRY_BYTES)
+                hash := keccak256(pair, 88)
+                sum := add(sum, shr(160, calldataload(add(sibling, 32))))
+                index := shr(1, index)
+            }
+            rootHash := hash
+            rootSum := sum
+        }
+        if (rootSum > AMOUNT_MASK) revert IRoyaltySplitter.RoyaltySplitter_SumOverflow();
+    }
+
+    /// @notice Hash and sum of the subtree over a power of two of words. The caller checks their number.
+    function foldRange(uint256[] calldata words) internal pure returns (bytes32 hash, uint256 sum) {
+        assembly ("memory-safe") {
+            let entries := mload(0x40)
+            let count := words.length
+            let word := words.offset
+            mstore8(0, 0) // what sets a leaf apart; mstore(1, …) below leaves it alone
+            for { let end := add(entries, mul(count, ENTRY_BYTES)) let entry := entries } lt(entry, end) {
+                entry := add(entry, ENTRY_BYTES)
+                word := add(word, 32)
+            } {
+                let value := calldataload(word)
+                mstore(1, value)
+                let leafHash := mul(keccak256(0, 33), iszero(iszero(value)))
+                let leafSum := and(value, AMOUNT_MASK)
+                mstore(entry, leafHash)
+                mstore(add(entry, 12), or(shl(96, leafHash), leafSum))
+                sum := add(sum, leafSum)
+            }
+            // Level by level, in place: a parent is written where its pair began or before, never ahead of it.
+            for {} gt(count, 1) { count := shr(1, count) } {
+                let parent := entries
+                let pair := entries
+                for { let end := add(entries, mul(count, ENTRY_BYTES)) } lt(pair, end) { pair := add(pair, 88) } {
+                    let parentHash := keccak256(pair, 88)
+                    let parentSum := add(and(mload(add(pair, 12)), AMOUNT_MASK), and(mload(add(pair, 56)), AMOUNT_MASK))
+                    mstore(parent, parentHash)
+                    mstore(add(parent, 12), or(shl(96, parentHash), parentSum))
+                    parent := add(parent, ENTRY_BYTES)
+                }
+            }
+            hash := mload(entries)
+        }
+        if (sum > AMOUNT_MASK) revert IRoyaltySplitter.RoyaltySplitter_SumOverflow();
+    }
+}
