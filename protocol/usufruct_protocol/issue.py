@@ -14,9 +14,8 @@ from usufruct_protocol.chain_state import ChainState
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.money import ACCRUAL_SCALE, MAX_UINT96
 from usufruct_protocol.roster import NO_ADDRESS, Roster, RosterRow
-from usufruct_protocol.sumtree import SumTree, note_word
+from usufruct_protocol.sumtree import SumTree, note_word, reserve_leaf
 
-RESERVE_LEAF_TAG: Final = b"\x02"
 RESERVE_SALT_TAG: Final = b"\x06"
 
 
@@ -93,5 +92,4 @@ def _leaf(payee: bytes, billionths: int, salt: bytes) -> list[tuple[bytes, int]]
     amount = min(billionths // ACCRUAL_SCALE, MAX_UINT96)
     if not amount:
         return []
-    word = note_word(payee, amount).to_bytes(32, "big")
-    return [(keccak256(RESERVE_LEAF_TAG + word + salt), amount)]
+    return [(reserve_leaf(note_word(payee, amount), salt), amount)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ def tag(number: int) -> bytes:
 def split_bps(draw: st.DrawFn) -> SplitBps:
     cuts = sorted(draw(st.lists(st.integers(0, 10_000), min_size=4, max_size=4)))
     edges = [0, *cuts, 10_000]
-    return SplitBps(*(high - low for low, high in zip(edges, edges[1:], strict=False)))
+    return SplitBps(*(high - low for low, high in pairwise(edges)))
 
 
 @st.composite
@@ -97,7 +98,8 @@ def inputs(draw: st.DrawFn) -> ReportInputs:
         chain_id=31337, settlement=b"\x01" * 20, epoch=draw(st.integers(1, 9)), previous_report_hash=tag(5),
         previous_period_end_s=1000, epoch_seconds=100, cutoff_block=7, cutoff_block_hash=tag(6),
         cutoff_time_s=1101, next_attempt=0, signer_set_version=1, signers=(),
-        pool=before.total // ACCRUAL_SCALE, note_minimum=draw(st.sampled_from([0, 1, 500])), custodian=CUSTODIAN, consent_root=bytes(32),
+        pool=before.total // ACCRUAL_SCALE,
+        note_minimum=draw(st.sampled_from([0, 1, 500])), custodian=CUSTODIAN, consent_root=bytes(32),
         licenses=tuple(licenses), lanes=tuple(lanes),
     )  # fmt: skip
     return ReportInputs(chain, draw(st.integers(0, 3)), tuple(heads), usage, held, before)
