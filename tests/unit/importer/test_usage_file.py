@@ -208,6 +208,6 @@ def test_whatever_bytes_come_are_read_or_refused(
         rows = read_usage(path).rows
     except InputRejected as error:
         refusal = str(error)
-        assert f"{path}:" in refusal  # noqa: PT017  # both outcomes are right; any other exception fails
+        assert f"{path}:" in refusal  # both outcomes are right; any other exception fails
     else:
         assert rows >= 1
