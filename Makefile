@@ -2,12 +2,12 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-SHELL := /bin/bash
+SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 MAKEFLAGS += --no-builtin-rules
 
-# Python 3.11 or 3.12; chosen once, when an environment is built.
-PYTHON ?= $(shell sh toolchain/choose-python.sh)
+# Python 3.11 or 3.12; chosen when an environment is built.
+PYTHON ?= $(or $(shell sh toolchain/choose-python.sh),$(error no usable Python, see above))
 
 # Tools come from the project itself, never from what the machine happens to have under the same name.
 export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
@@ -51,7 +51,7 @@ test-brownie: setup-brownie
 	$(BROWNIE) test tests/contracts/functional $(BROWNIE_TEST_ARGS)
 
 .PHONY: test-fast
-test-fast: setup ## Unit tests alone
+test-fast: setup $(SOLC) ## Unit tests alone
 	$(PY) -m pytest tests/unit $(TEST_ARGS)
 
 .PHONY: lint
@@ -60,7 +60,7 @@ lint: setup ## Style, types, import directions, Solidity rules
 	.venv/bin/ruff format --check
 	.venv/bin/mypy
 	.venv/bin/lint-imports --cache-dir .cache/import-linter
-	solhint --max-warnings 0 'contracts/**/*.sol'
+	$(PY) -m toolchain.node run solhint --disc --noPoster --max-warnings 0 'contracts/**/*.sol'
 
 .PHONY: format
 format: setup ## Apply the formatter and the safe fixes
@@ -90,8 +90,8 @@ console: setup-brownie ## Brownie's console on a fresh dev chain
 	$(BROWNIE) console
 
 .PHONY: locks
-locks: setup ## Resolve requirements/*.lock and package-lock.json again, keeping pins that still fit
-	$(PY) -m toolchain.locks
+locks: setup ## Resolve requirements/*.lock and package-lock.json again (LOCK_ARGS=--upgrade)
+	$(PY) -m toolchain.locks $(LOCK_ARGS)
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results
@@ -108,7 +108,7 @@ $(BROWNIE_ENVIRONMENT): requirements/brownie.lock pyproject.toml toolchain/envir
 	@touch $@
 
 $(NODE_PACKAGES): package-lock.json package.json toolchain/node.py | $(ENVIRONMENT)
-	$(PY) -m toolchain.node
+	$(PY) -m toolchain.node ci
 	@touch $@
 
 $(SOLC): toolchain/solc.py package-lock.json | $(NODE_PACKAGES)

@@ -56,5 +56,5 @@ def shared_data(request: pytest.FixtureRequest) -> Path:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for path in sorted(terminalreporter.config.stash[MISSING_SHARED_DATA]):
         terminalreporter.section("recorded data is missing", yellow=True, bold=True)
-        terminalreporter.write_line(f"Tests against published figures did NOT run: there is no folder {path}.")
-        terminalreporter.write_line("Set USUFRUCT_SHARED to the folder that holds data/ and run them again.")
+        terminalreporter.write_line(f"Tests against published figures did NOT run: no folder {path}.")
+        terminalreporter.write_line("Set USUFRUCT_SHARED to the folder that holds data/, and run again.")

@@ -22,9 +22,8 @@ for name in python3.11 python3.12 python3 python; do
     unset IFS
 done
 
-cat >&2 <<'MESSAGE'
-No usable Python found: Usufruct needs Python 3.11 or 3.12 with venv and ensurepip.
-Install one (Debian and Ubuntu: apt install python3.11 python3.11-venv), or name one:
-    make PYTHON=/path/to/python3.12 setup
-MESSAGE
+printf '%s\n' >&2 \
+    'No usable Python found: Usufruct needs Python 3.11 or 3.12 with venv and ensurepip.' \
+    'Install one (Debian and Ubuntu: apt install python3.11 python3.11-venv), or name one:' \
+    '    make PYTHON=/path/to/python3.12 setup'
 exit 1

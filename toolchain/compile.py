@@ -1,11 +1,12 @@
 """Compile the contracts into the artifacts that ship: `python -m toolchain.compile [--check] [NAME ...]`.
 
 Every contract in contracts/ itself and in contracts/test/ becomes one JSON file with ABI and bytecode in
-protocol/usufruct_chain/artifacts/, test contracts in artifacts/test/; so do the contracts of OpenZeppelin that
-are deployed as they are. Each source is compiled on its own, so
-its bytecode depends on what it imports and on nothing else in the tree, and several compile at once.
-Settings come from brownie-config.yaml. Output bytes are the same on every machine and with every build of
-the compiler. A compiler warning in our own sources is a failure.
+protocol/usufruct_chain/artifacts/, test contracts in artifacts/test/; so do the contracts of OpenZeppelin
+that are deployed as they are. Each source is compiled on its own, so its bytecode depends on what it imports
+and on nothing else in the tree, and several compile at once. Settings come from brownie-config.yaml. Output
+bytes are the same on every machine and with every build of the compiler.
+
+A source that fails stops no other; errors, and warnings about our own sources, make the exit code 1.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -39,38 +40,39 @@ class CompilationFailed(Exception):
 
 @dataclass(frozen=True)
 class Compiled:
-    """What one source file gave: artifact file contents by path below the artifacts folder, and warnings."""
+    """What one source gave: artifact files by path below the artifacts folder, and what is wrong with it."""
 
-    artifacts: dict[Path, bytes]
-    warnings: list[str]
+    source: str
+    artifacts: dict[Path, bytes] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Compile the contracts into the artifacts that ship.")
     parser.add_argument("names", nargs="*", metavar="NAME", help="only the sources of these names")
     parser.add_argument("--check", action="store_true", help="write nothing; fail if an artifact differs")
-    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
+    parser.add_argument("--root", type=Path, default=ROOT, help="project to compile, this one by default")
     arguments = parser.parse_args()
     try:
-        sources = contract_sources(arguments.root, arguments.names)
-        results = compile_all(arguments.root, sources)
+        results = compile_all(arguments.root, contract_sources(arguments.root, arguments.names))
     except CompilationFailed as error:
         print(error, file=sys.stderr)
         return 1
     artifacts = {path: text for result in results for path, text in result.artifacts.items()}
-    whole_tree = not arguments.names
+    problems = sorted({problem for result in results for problem in result.problems})
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    # Without all sources compiled, an artifact that none of them gave may still have its source.
+    complete = not arguments.names and not problems
     folder = arguments.root / ARTIFACTS
-    differences = compare(folder, artifacts, whole_tree)
+    differences = compare(folder, artifacts, complete)
     if arguments.check:
-        for difference in differences:
-            print(f"{ARTIFACTS / difference}: not what the sources compile to; run `make compile`", file=sys.stderr)
-    else:
-        write(folder, artifacts, differences)
-        report(artifacts, differences)
-    warnings = [warning for result in results for warning in result.warnings]
-    for warning in sorted(set(warnings)):
-        print(warning, file=sys.stderr)
-    return 1 if warnings or (arguments.check and differences) else 0
+        for path in differences:
+            print(f"{ARTIFACTS / path} is not what the sources compile to: `make compile`", file=sys.stderr)
+        return 1 if problems or differences else 0
+    write(folder, artifacts, differences)
+    report(artifacts, differences)
+    return 1 if problems else 0
 
 
 def contract_sources(root: Path, names: list[str]) -> list[str]:
@@ -81,7 +83,7 @@ def contract_sources(root: Path, names: list[str]) -> list[str]:
     sources = [source for source in candidates if not names or Path(source).stem in names]
     missing = sorted(set(names) - {Path(source).stem for source in sources})
     if missing:
-        raise CompilationFailed(f"no contracts/{missing[0]}.sol and no such file in contracts/test")
+        raise CompilationFailed(f"no source {missing[0]}.sol in contracts/ or contracts/test/")
     return sources
 
 
@@ -92,7 +94,15 @@ def compile_all(root: Path, sources: list[str]) -> list[Compiled]:
     version = compiler_version()
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
-        return list(pool.map(lambda source: compile_source(root, source, settings, version), sources))
+        return list(pool.map(lambda source: attempt(root, source, settings, version), sources))
+
+
+def attempt(root: Path, source: str, settings: Json, version: str) -> Compiled:
+    """Compile one source; a failure is part of the result, so that the others are compiled all the same."""
+    try:
+        return compile_source(root, source, settings, version)
+    except CompilationFailed as error:
+        return Compiled(source, problems=[str(error)])
 
 
 def compiler_settings(root: Path) -> Json:
@@ -100,7 +110,7 @@ def compiler_settings(root: Path) -> Json:
     compiler = yaml.safe_load((root / "brownie-config.yaml").read_text(encoding="utf-8"))["compiler"]
     solc = compiler["solc"]
     if solc["version"] != VERSION:
-        raise CompilationFailed(f"brownie-config.yaml asks for solc {solc['version']}, the project has {VERSION}")
+        raise CompilationFailed(f"brownie-config.yaml asks for solc {solc['version']}, not for {VERSION}")
     return {
         "evmVersion": compiler["evm_version"],
         # No hash of sources and no compiler version in the code: the same bytes from every tool.
@@ -142,15 +152,17 @@ def compile_source(root: Path, source: str, settings: Json, version: str) -> Com
     problems = output.get("errors", [])
     if any(problem["severity"] == "error" for problem in problems):
         raise CompilationFailed("\n".join(problem["formattedMessage"] for problem in problems))
-    artifacts = {}
-    for name, contract in output["contracts"][source].items():
-        if contract["evm"]["bytecode"]["object"]:
-            artifacts[artifact_folder(source) / f"{name}.json"] = artifact(source, name, contract, settings, version)
-    return Compiled(artifacts, [problem["formattedMessage"] for problem in problems if is_ours(problem)])
+    artifacts = {
+        artifact_folder(source) / f"{name}.json": artifact(source, name, contract, settings, version)
+        for name, contract in output["contracts"][source].items()
+        if contract["evm"]["bytecode"]["object"]  # interfaces and abstract contracts have none
+    }
+    warnings = [problem["formattedMessage"] for problem in problems if is_ours(problem)]
+    return Compiled(source, artifacts, warnings)
 
 
 def artifact_folder(source: str) -> Path:
-    """Where a source's artifacts go, below the artifacts folder: as in contracts/, and packages at the top."""
+    """Where a source's artifacts go: as in contracts/, and those of packages at the top."""
     return Path() if source in DEPLOYED_AS_IS else Path(source).parent.relative_to("contracts")
 
 
@@ -183,10 +195,10 @@ def artifact(source: str, name: str, contract: Json, settings: Json, version: st
     return (json.dumps(content, indent=1, ensure_ascii=True) + "\n").encode("ascii")
 
 
-def compare(folder: Path, artifacts: dict[Path, bytes], whole_tree: bool) -> list[Path]:
-    """Artifacts that are missing, differ, or (when everything was compiled) have lost their source."""
+def compare(folder: Path, artifacts: dict[Path, bytes], complete: bool) -> list[Path]:
+    """Artifacts that are missing, differ, or (when all sources were compiled) have lost their source."""
     changed = {path for path, text in artifacts.items() if contents(folder / path) != text}
-    if whole_tree:
+    if complete:
         present = {path.relative_to(folder) for path in folder.glob("**/*.json")}
         changed |= present - artifacts.keys()
     return sorted(changed)
@@ -209,8 +221,9 @@ def write(folder: Path, artifacts: dict[Path, bytes], differences: list[Path]) -
 def report(artifacts: dict[Path, bytes], differences: list[Path]) -> None:
     for path, text in sorted(artifacts.items()):
         code_bytes = (len(json.loads(text)["deployedBytecode"]) - 2) // 2
+        left = MAX_CODE_BYTES - code_bytes
         state = "written" if path in differences else "unchanged"
-        print(f"{path.with_suffix('')!s:32} {code_bytes:6} bytes of code, {MAX_CODE_BYTES - code_bytes:6} left  {state}")
+        print(f"{path.with_suffix('')!s:32} {code_bytes:6} bytes of code, {left:6} left  {state}")
     for path in sorted(set(differences) - artifacts.keys()):
         print(f"{path.with_suffix('')!s:32} removed")
 

@@ -42,12 +42,13 @@ def build_environment(folder: Path, lock: Path, uv: Path | None = None) -> None:
     if uv is None:
         run(python, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", BOOTSTRAP_LOCK)
         uv = folder / "bin" / "uv"
+    in_place = ("--no-deps", "--no-build-isolation", "-e", ROOT)
     if installs(uv, "pip", "sync", "--quiet", "--python", python, "--require-hashes", lock):
-        run(uv, "pip", "install", "--quiet", "--python", python, "--no-deps", "--no-build-isolation", "-e", ROOT)
+        run(uv, "pip", "install", "--quiet", "--python", python, *in_place)
         return
     print("uv could not install the packages; trying pip, which takes about a minute", file=sys.stderr)
     run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--require-hashes", "-r", lock)
-    run(python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-build-isolation", "-e", ROOT)
+    run(python, "-m", "pip", "install", "--quiet", *in_place)
 
 
 def runs(python: Path) -> bool:

@@ -1,4 +1,4 @@
-"""Install the npm packages of package-lock.json: `python -m toolchain.node`.
+"""Install npm packages or run one: `python -m toolchain.node ci`, `... run TOOL ARGUMENT ...`.
 
 Node comes from the machine when it is new enough and from PyPI otherwise, so that Python and make are all
 a fresh machine needs. Install scripts never run.
@@ -17,12 +17,25 @@ ROOT = Path(__file__).resolve().parent.parent
 MINIMUM_MAJOR = 20
 PYPI_NODE = ROOT / ".cache" / "nodejs"
 NODE_LOCK = ROOT / "requirements" / "node.lock"
+TOOLS = ROOT / "node_modules" / ".bin"
 
 
-def main() -> int:
+def main(arguments: list[str]) -> int:
     node, npm = node_and_npm()
-    settings = os.environ | {"PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}"}
-    return subprocess.run([*npm, "ci", "--ignore-scripts", "--loglevel=error"], cwd=ROOT, env=settings).returncode
+    match arguments:
+        case ["ci"]:
+            command = [*npm, "ci", "--ignore-scripts", "--loglevel=error"]
+        case ["run", tool, *rest]:
+            command = [str(TOOLS / tool), *rest]
+        case _:
+            print(__doc__, file=sys.stderr)
+            return 2
+    return subprocess.run(command, cwd=ROOT, env=install_settings(node), check=False).returncode
+
+
+def install_settings(node: Path) -> dict[str, str]:
+    """Environment in which npm, and scripts that start with `env node`, find this node first."""
+    return os.environ | {"PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}"}
 
 
 def node_and_npm() -> tuple[Path, list[str]]:
@@ -59,4 +72,4 @@ def pypi_node() -> tuple[Path, Path]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

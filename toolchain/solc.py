@@ -73,14 +73,15 @@ def download() -> str | None:
         digest = published_digest()
         # A process of its own, because py-solc-x sets no time limit.
         script = f"import solcx; solcx.install_solc({VERSION!r}, solcx_binary_path={str(BINARIES)!r})"
-        subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, timeout=DOWNLOAD_TIMEOUT_S)
-    except (OSError, ValueError, SolcInstallationError, subprocess.SubprocessError) as error:
+        command = [sys.executable, "-c", script]
+        subprocess.run(command, check=True, capture_output=True, timeout=DOWNLOAD_TIMEOUT_S)
+    except (OSError, ValueError, LookupError, SolcInstallationError, subprocess.SubprocessError) as error:
         print(f"solc {VERSION}: no native download ({type(error).__name__})", file=sys.stderr)
         COMPILER.unlink(missing_ok=True)
         return None
     if hashlib.sha256(COMPILER.read_bytes()).hexdigest() != digest:
         COMPILER.unlink()
-        raise SystemExit(f"solc {VERSION}: the downloaded compiler does not have the published SHA-256 {digest}")
+        raise SystemExit(f"solc {VERSION}: the download does not have the published SHA-256 {digest}")
     return "native download" if is_wanted(COMPILER) else None
 
 
@@ -123,7 +124,9 @@ def is_wanted(binary: Path) -> bool:
     if not os.access(binary, os.X_OK):
         return False
     try:
-        answer = subprocess.run([binary, "--version"], check=False, capture_output=True, text=True, timeout=60)
+        answer = subprocess.run(
+            [binary, "--version"], check=False, capture_output=True, text=True, timeout=60
+        )
     except (OSError, subprocess.TimeoutExpired):
         return False
     return answer.returncode == 0 and (version_in(answer.stdout) or "").startswith(f"{VERSION}+")
