@@ -1,0 +1,345 @@
+"""An in-process chain: deploy, call as anyone, move time, undo.
+
+A thin layer over pyrevm that encodes by ABI, decodes events and custom errors, and knows pyrevm's traps
+(transient storage that outlives a call, gas without a limit, a default spec that moves).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections import namedtuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache, cached_property
+from types import SimpleNamespace
+from typing import Any
+
+from eth_abi.abi import decode, encode
+from eth_hash.auto import keccak
+from eth_utils.address import to_checksum_address
+from pyrevm import EVM, BlockEnv, CfgEnv, Env
+
+from tests.contracts.evm.artifacts import Artifact, load_artifact
+from tests.contracts.wire import Account, as_abi
+
+GAS_LIMIT = 30_000_000
+CHAIN_ID = 31337
+START_TIME_S = 1_800_000_000
+START_BLOCK = 1_000
+BLOCK_SECONDS = 12
+
+_OUTPUT = re.compile(r"output: 0x([0-9a-fA-F]*)")
+_PANIC = "Panic"
+
+
+class Reverted(Exception):
+    """A call reverted: `name` of the custom error (or Panic, Error, Halt), its arguments, the raw bytes."""
+
+    def __init__(self, name: str, args: tuple[Any, ...], raw: bytes) -> None:
+        super().__init__(f"{name}({', '.join(map(str, args))})")
+        self.name = name
+        self.arguments = args
+        self.raw = raw
+
+
+@dataclass(frozen=True)
+class Event:
+    """One decoded log; an event of an ABI that was never loaded has no name and stays raw."""
+
+    emitter: str
+    name: str
+    args: SimpleNamespace
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What a state-changing call left behind."""
+
+    value: Any
+    gas_used: int
+    events: tuple[Event, ...]
+
+    def named(self, name: str) -> list[SimpleNamespace]:
+        """The arguments of every event of that name, in order."""
+        return [event.args for event in self.events if event.name == name]
+
+
+def canonical_type(parameter: dict[str, Any]) -> str:
+    """Return the type of an ABI parameter as signatures spell it: tuples as (a,b)."""
+    if not parameter["type"].startswith("tuple"):
+        return str(parameter["type"])
+    members = ",".join(canonical_type(member) for member in parameter["components"])
+    return f"({members}){parameter['type'][5:]}"
+
+
+def signature_of(entry: dict[str, Any]) -> str:
+    """Return `name(type,type)` of a function, event or error."""
+    return f"{entry['name']}({','.join(canonical_type(item) for item in entry['inputs'])})"
+
+
+def selector_of(entry: dict[str, Any]) -> bytes:
+    """Return the four bytes that name a function or an error in call data."""
+    return keccak(signature_of(entry).encode())[:4]
+
+
+@cache
+def _struct_type(names: tuple[str, ...]) -> Any:
+    make: Any = namedtuple
+    return make("Struct", names)
+
+
+def _named(parameter: dict[str, Any], value: Any) -> Any:
+    """Give decoded tuples the names of their ABI; addresses their checksum."""
+    kind = parameter["type"]
+    if kind.endswith("]"):
+        inner = {**parameter, "type": kind[: kind.rindex("[")]}
+        return tuple(_named(inner, item) for item in value)
+    if kind == "tuple":
+        shape = _struct_type(tuple(member["name"] for member in parameter["components"]))
+        members = zip(parameter["components"], value, strict=True)
+        return shape(*(_named(member, item) for member, item in members))
+    return to_checksum_address(value) if kind == "address" else value
+
+
+class Contract:
+    """A deployed contract: `contract.fn(args, sender=account)`.
+
+    View functions return their value; others a `Receipt`. Keyword `gas` bounds the call, `value` sends ETH.
+    """
+
+    def __init__(self, chain: Evm, artifact: Artifact, address: str) -> None:
+        self.chain = chain
+        self.artifact = artifact
+        self.address = address
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        entry = self.functions.get(name)
+        if entry is None:
+            raise AttributeError(f"{self.artifact.name} has no function {name}")
+
+        def invoke(*args: Any, **options: Any) -> Any:
+            return self.chain.invoke(self, entry, args, **options)
+
+        return invoke
+
+    @cached_property
+    def functions(self) -> dict[str, dict[str, Any]]:
+        """ABI entries of all functions, by name (no contract here overloads one)."""
+        return {entry["name"]: entry for entry in self.artifact.abi if entry["type"] == "function"}
+
+    def selector(self, name: str) -> bytes:
+        """Return the four bytes that name a function."""
+        return selector_of(self.functions[name])
+
+    def calldata(self, name: str, *args: Any) -> bytes:
+        """Return the bytes that call a function."""
+        entry = self.functions[name]
+        types = [canonical_type(item) for item in entry["inputs"]]
+        return selector_of(entry) + bytes(encode(types, _plain(args)))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (Contract, Account)):
+        return value.address
+    if isinstance(value, (tuple, list)):
+        return tuple(_plain(item) for item in value)
+    return as_abi(value) if not isinstance(value, str) else value
+
+
+class Evm:
+    """One chain. Cheap to make, and `undone()` brings it back to any earlier moment."""
+
+    def __init__(self, chain_id: int = CHAIN_ID) -> None:
+        self._vm = EVM(env=Env(cfg=CfgEnv(chain_id=chain_id)), gas_limit=GAS_LIMIT, spec_id="CANCUN")
+        self.chain_id = chain_id
+        self.number = START_BLOCK
+        self.timestamp = START_TIME_S
+        self._errors: dict[bytes, dict[str, Any]] = {}
+        self._events: dict[bytes, dict[str, Any]] = {}
+        self._set_block()
+
+    # -- time -----------------------------------------------------------------------------------------------
+
+    def at(self, timestamp_s: int) -> None:
+        """Mine a block with this time, in seconds; never earlier than the last one."""
+        assert timestamp_s >= self.timestamp, "chain time never goes back"
+        self.number += 1
+        self.timestamp = timestamp_s
+        self._set_block()
+
+    def warp(self, seconds: int) -> None:
+        """Mine a block this many seconds later."""
+        self.at(self.timestamp + seconds)
+
+    def mine(self, blocks: int) -> None:
+        """Mine empty blocks."""
+        self.number += blocks
+        self.timestamp += blocks * BLOCK_SECONDS
+        self._set_block()
+
+    def block_hash(self, number: int) -> bytes:
+        """Return the hash of a block, as BLOCKHASH would while it still knows it."""
+        return bytes(self._vm.block_hash(number))
+
+    @contextlib.contextmanager
+    def undone(self) -> Iterator[None]:
+        """Undo everything done inside, time included."""
+        revert = self.checkpoint()
+        try:
+            yield
+        finally:
+            revert()
+
+    def checkpoint(self) -> Callable[[], None]:
+        """Remember this moment; the returned function goes back to it (once, innermost first)."""
+        mark = self._vm.snapshot()
+        number, timestamp = self.number, self.timestamp
+
+        def revert() -> None:
+            self._vm.revert(mark)
+            self._vm.reset_transient_storage()
+            self.number, self.timestamp = number, timestamp
+            self._set_block()
+
+        return revert
+
+    # -- accounts and contracts -----------------------------------------------------------------------------
+
+    def fund_ether(self, address: str, amount_wei: int) -> None:
+        """Give an address ether."""
+        self._vm.set_balance(address, amount_wei)
+
+    def ether(self, address: str) -> int:
+        """Return an address' ether in wei."""
+        return int(self._vm.get_balance(address))
+
+    def storage(self, address: str, slot: int) -> int:
+        """Return one storage word."""
+        return int(self._vm.storage(address, slot))
+
+    def code(self, address: str) -> bytes:
+        """Return the code at an address."""
+        return bytes(self._vm.get_code(address) or b"")
+
+    def next_address(self, deployer: Account, ahead: int = 0) -> str:
+        """Predict where a deployer's next contract (or the one `ahead` later) will live."""
+        nonce = self._vm.basic(deployer.address).nonce + ahead
+        assert nonce < 0x80, "one-byte RLP nonces only"
+        sender = bytes.fromhex(deployer.address[2:])
+        return to_checksum_address(keccak(b"\xd6\x94" + sender + bytes((nonce or 0x80,)))[12:])
+
+    def deploy(self, name: str, *args: Any, sender: Account) -> Contract:
+        """Deploy the artifact of that name. Raises: Reverted."""
+        artifact = self.know(name)
+        types = [
+            canonical_type(item)
+            for entry in artifact.abi
+            if entry["type"] == "constructor"
+            for item in entry["inputs"]
+        ]
+        code = artifact.bytecode + encode(types, _plain(args))
+        with self._decoding():
+            address = self._vm.deploy(sender.address, code, gas=GAS_LIMIT)
+        return Contract(self, artifact, to_checksum_address(address))
+
+    def know(self, name: str) -> Artifact:
+        """Load an artifact so that its errors and events are decoded by name."""
+        artifact = load_artifact(name)
+        for entry in artifact.abi:
+            if entry["type"] == "error":
+                self._errors[selector_of(entry)] = entry
+            elif entry["type"] == "event":
+                self._events[keccak(signature_of(entry).encode())] = entry
+        return artifact
+
+    def invoke(
+        self,
+        contract: Contract,
+        entry: dict[str, Any],
+        args: tuple[Any, ...],
+        *,
+        sender: Account | Contract | None = None,
+        gas: int = GAS_LIMIT,
+        value: int = 0,
+    ) -> Any:
+        """Call a function and decode what it returns. Raises: Reverted."""
+        is_view = entry["stateMutability"] in ("view", "pure")
+        data = contract.calldata(entry["name"], *args)
+        output = self.raw_call(sender, contract.address, data, gas=gas, value=value, is_static=is_view)
+        types = [canonical_type(item) for item in entry["outputs"]]
+        items = zip(entry["outputs"], decode(types, output), strict=True)
+        values = [_named(parameter, item) for parameter, item in items]
+        result = values[0] if len(values) == 1 else tuple(values)
+        if is_view:
+            return result
+        made = self._vm.result
+        assert made is not None
+        return Receipt(result, made.gas_used, tuple(self._event(log) for log in made.logs))
+
+    def raw_call(
+        self,
+        sender: Account | Contract | None,
+        to: str,
+        data: bytes,
+        *,
+        gas: int = GAS_LIMIT,
+        value: int = 0,
+        is_static: bool = False,
+    ) -> bytes:
+        """Send bytes to an address; what it answers. Raises: Reverted."""
+        self._vm.reset_transient_storage()
+        caller = sender.address if sender is not None else "0x" + "00" * 20
+        with self._decoding():
+            answer = self._vm.message_call(
+                caller, to, calldata=data, value=value, gas=gas, is_static=is_static
+            )
+        return bytes(answer)
+
+    # -- inside ---------------------------------------------------------------------------------------------
+
+    def _set_block(self) -> None:
+        self._vm.set_block_env(
+            BlockEnv(number=self.number, timestamp=self.timestamp, gas_limit=GAS_LIMIT, basefee=0)
+        )
+
+    @contextlib.contextmanager
+    def _decoding(self) -> Iterator[None]:
+        try:
+            yield
+        except RuntimeError as error:
+            raise self._reverted(str(error)) from None
+
+    def _reverted(self, text: str) -> Reverted:
+        found = _OUTPUT.search(text)
+        if found is None:
+            return Reverted("Halt", (text,), b"")
+        raw = bytes.fromhex(found.group(1))
+        entry = self._errors.get(raw[:4])
+        if entry is not None:
+            types = [canonical_type(item) for item in entry["inputs"]]
+            items = zip(entry["inputs"], decode(types, raw[4:]), strict=True)
+            return Reverted(entry["name"], tuple(_named(parameter, item) for parameter, item in items), raw)
+        if raw[:4] == keccak(b"Panic(uint256)")[:4]:
+            return Reverted(_PANIC, (hex(int.from_bytes(raw[4:], "big")),), raw)
+        if raw[:4] == keccak(b"Error(string)")[:4]:
+            return Reverted("Error", decode(["string"], raw[4:]), raw)
+        return Reverted("Unknown" if raw else "Empty", (raw.hex(),), raw)
+
+    def _event(self, log: Any) -> Event:
+        topics, data = log.data
+        entry = self._events.get(bytes(topics[0])) if topics else None
+        emitter = to_checksum_address(log.address)
+        if entry is None:
+            return Event(emitter, "", SimpleNamespace(topics=topics, data=data))
+        indexed = [item for item in entry["inputs"] if item["indexed"]]
+        plain = [item for item in entry["inputs"] if not item["indexed"]]
+        values: dict[str, Any] = {}
+        for parameter, topic in zip(indexed, topics[1:], strict=True):
+            is_hashed = parameter["type"] in ("string", "bytes") or parameter["type"].endswith("]")
+            kind = "bytes32" if is_hashed else canonical_type(parameter)
+            values[parameter["name"]] = _named({**parameter, "type": kind}, decode([kind], bytes(topic))[0])
+        decoded = decode([canonical_type(item) for item in plain], data)
+        for parameter, value in zip(plain, decoded, strict=True):
+            values[parameter["name"]] = _named(parameter, value)
+        return Event(emitter, entry["name"], SimpleNamespace(**values))

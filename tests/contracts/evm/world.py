@@ -1,0 +1,295 @@
+"""The whole contract set on one chain, with the people who use it, and the common path as one-liners."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from eth_hash.auto import keccak
+from usufruct_protocol.report_types import EpochReport, ReportLine
+from usufruct_protocol.terms import LaneRegistration, LicenseOffer
+
+from tests.contracts.evm.chain import Contract, Evm, Receipt
+from tests.contracts.evm.trees import RawTree
+from tests.contracts.wire import (
+    LICENSES,
+    ZERO_HASH,
+    Account,
+    account,
+    authorization_nonce,
+    quorum_blob,
+    sign,
+    typed_digest,
+)
+
+COUNCIL_ROLE = 1
+GUARDIAN_ROLE = 2
+EPOCH_SECONDS = 86_400
+DISPUTE_SECONDS = 3_600
+MERGE_DELAY_SECONDS = 7_200
+NOTE_MINIMUM = 1_000
+FLOORS = (5_000, 500)
+TEMPLATE = keccak(b"template")
+SYSTEM = ("LicenseRegistry", "OracleCommittee", "RoyaltyEscrow", "RoyaltySplitter", "UsageSettlement")
+RECEIVE = "ReceiveWithAuthorization"
+FOREVER = 2**64 - 1
+NO_NOTES = RawTree([])
+
+
+class People:
+    """Who acts, by role."""
+
+    admin: Account = account("admin")
+    council: Account = account("council")
+    guardian: Account = account("guardian")
+    steward: Account = account("steward")
+    buyer: Account = account("buyer")
+    stranger: Account = account("stranger")
+    community: Account = account("community")
+    platform: Account = account("platform")
+    operators: Account = account("operators")
+    custodian: Account = account("custodian")
+
+
+def committee_of(count: int, tag: str = "signer") -> list[Account]:
+    """Return that many signers, by ascending address as the committee wants them."""
+    made = (account(f"{tag} {number}") for number in range(count))
+    return sorted(made, key=lambda signer: int(signer.address, 16))
+
+
+class World:
+    """A deployed, wired set of contracts with approved template and floors."""
+
+    people = People
+
+    def __init__(
+        self, evm: Evm, token: str = "TestUSDC", token_args: tuple[Any, ...] = (), *, signer_count: int = 4
+    ) -> None:
+        self.evm = evm
+        self.signers: dict[int, list[Account]] = {}
+        self.offers_made = 0
+        for name in (*SYSTEM, "AccessManager", token):
+            evm.know(name)
+        self.token = evm.deploy(token, *token_args, sender=self.people.stranger)
+        self._deploy(committee_of(signer_count))
+        self._grant_roles()
+        self.registry.setTemplate(TEMPLATE, True, sender=self.people.council)
+        self.registry.setFloors(*FLOORS, sender=self.people.council)
+
+    def _deploy(self, signers: list[Account]) -> None:
+        admin, people, evm = self.people.admin, self.people, self.evm
+        self.genesis = evm.timestamp
+        self.manager = evm.deploy("AccessManager", admin, sender=admin)
+        escrow, splitter, settlement = (evm.next_address(admin, ahead) for ahead in (2, 3, 4))
+        neighbors = (settlement, splitter)
+        self.registry = evm.deploy("LicenseRegistry", self.manager, self.token, sender=admin)
+        self.committee = evm.deploy("OracleCommittee", self.manager, settlement, signers, sender=admin)
+        self.escrow = evm.deploy(
+            "RoyaltyEscrow", self.token, self.registry, *neighbors, MERGE_DELAY_SECONDS, sender=admin
+        )
+        parties = (people.community, people.platform, people.operators, people.custodian)
+        self.splitter = evm.deploy(
+            "RoyaltySplitter", self.token, self.registry, escrow, settlement, parties, sender=admin
+        )
+        self.settlement = evm.deploy(
+            "UsageSettlement",
+            self.manager,
+            self.committee,
+            escrow,
+            splitter,
+            self.genesis,
+            EPOCH_SECONDS,
+            DISPUTE_SECONDS,
+            NOTE_MINIMUM,
+            True,
+            sender=admin,
+        )
+        deployed = (self.escrow.address, self.splitter.address, self.settlement.address)
+        assert deployed == (escrow, splitter, settlement)
+        self.signers[self.committee.latestVersion()] = signers
+
+    def _grant_roles(self) -> None:
+        admin = self.people.admin
+        rights = {
+            COUNCIL_ROLE: {
+                self.registry: ["setTemplate", "setFloors"],
+                self.committee: ["rotate"],
+                self.settlement: ["setDisputeWindow", "setNoteMinimum", "rejectByCouncil"],
+            },
+            GUARDIAN_ROLE: {self.settlement: ["reject"]},
+        }
+        for role, targets in rights.items():
+            for target, names in targets.items():
+                selectors = [target.selector(name) for name in names]
+                self.manager.setTargetFunctionRole(target, selectors, role, sender=admin)
+        self.manager.grantRole(COUNCIL_ROLE, self.people.council, 0, sender=admin)
+        self.manager.grantRole(GUARDIAN_ROLE, self.people.guardian, 0, sender=admin)
+
+    # -- licenses and money in ------------------------------------------------------------------------------
+
+    def offer(self, **changes: Any) -> LicenseOffer:
+        """Return an acceptable offer from steward to buyer; fields may be changed by name."""
+        self.offers_made += 1
+        plain = LicenseOffer(
+            steward=_bytes(self.people.steward),
+            buyer=_bytes(self.people.buyer),
+            template_hash=TEMPLATE,
+            document_hash=keccak(b"document"),
+            collection_hash=keccak(b"collection"),
+            token=_bytes(self.token),
+            meter_kind=0,
+            price_per_million_units=1_000_000,
+            upfront_fee=0,
+            max_charge_per_epoch=10**12,
+            usage_bond=0,
+            contributors_bps=7_000,
+            community_bps=1_000,
+            steward_bps=1_000,
+            platform_bps=500,
+            operators_bps=500,
+            milestones_hash=ZERO_HASH,
+            royalty_hash=ZERO_HASH,
+            starts_at=self.evm.timestamp,
+            ends_at=self.evm.timestamp + 365 * 86_400,
+            cooling_off_seconds=3 * 86_400,
+            notice_seconds=30 * 86_400,
+            nonce=self.offers_made,
+            deadline=self.evm.timestamp + 86_400,
+        )
+        return replace(plain, **changes)
+
+    def sign_offer(self, offer: LicenseOffer, steward: Account | None = None) -> bytes:
+        """Return the steward's signature of an offer."""
+        digest = typed_digest(LICENSES, self.evm.chain_id, self.registry.address, "LicenseOffer", offer)
+        return sign((steward or self.people.steward).key, digest).full
+
+    def accept(
+        self, buyer: Account | Contract | None = None, steward: Account | None = None, **changes: Any
+    ) -> int:
+        """Offer and accept a license; returns its id."""
+        buyer, steward = buyer or self.people.buyer, steward or self.people.steward
+        offer = self.offer(buyer=_bytes(buyer), steward=_bytes(steward), **changes)
+        return int(self.registry.accept(offer, self.sign_offer(offer, steward), sender=buyer).value)
+
+    def lane(self, license_id: int, key: Account, **changes: Any) -> LaneRegistration:
+        """Return a lane registration; fields may be changed by name."""
+        plain = LaneRegistration(_bytes(key), license_id, self.evm.timestamp * 1_000, FOREVER, 10**18)
+        return replace(plain, **changes)
+
+    def sign_lane(self, registration: LaneRegistration, key: Account) -> bytes:
+        """Return the lane key's own signature."""
+        digest = typed_digest(
+            LICENSES, self.evm.chain_id, self.registry.address, "LaneRegistration", registration
+        )
+        return sign(key.key, digest).full
+
+    def deposit(self, license_id: int, amount: int, payer: Account | None = None) -> Receipt:
+        """Mint, approve and deposit."""
+        payer = payer or self.people.buyer
+        self.token.mint(payer, amount, sender=payer)
+        self.token.approve(self.escrow, amount, sender=payer)
+        receipt: Receipt = self.escrow.deposit(license_id, amount, sender=payer)
+        return receipt
+
+    def authorization(
+        self, license_id: int, payer: Account, amount: int, salt: bytes, *, kind: str = RECEIVE
+    ) -> tuple[int, bytes, bytes]:
+        """Return v, r, s of an EIP-3009 authorization of the escrow, valid for ever."""
+        nonce = authorization_nonce(license_id, salt)
+        values = (payer.address, self.escrow.address, amount, 0, FOREVER, nonce)
+        digest = typed_digest("USD Coin", self.evm.chain_id, self.token.address, kind, values, version="2")
+        made = sign(payer.key, digest)
+        return made.v, made.r, made.s
+
+    # -- reports --------------------------------------------------------------------------------------------
+
+    def report(
+        self, lines: Iterable[tuple[int, int, int]] = (), notes: RawTree = NO_NOTES, **changes: Any
+    ) -> EpochReport:
+        """Return the next acceptable report; lines are (license, cumulative units, charge)."""
+        state = self.settlement.state()
+        epoch = state.lastEpoch + 1
+        cutoff = self.evm.number - 1
+        plain = EpochReport(
+            epoch=epoch,
+            attempt=state.nextAttempt,
+            previous_report_hash=self.settlement.reportHash(state.lastEpoch),
+            period_end=state.lastPeriodEnd + EPOCH_SECONDS,
+            cutoff_block=cutoff,
+            cutoff_block_hash=self.evm.block_hash(cutoff),
+            signer_set_version=self.committee.versionFor(epoch),
+            rule_version=1,
+            lanes_root=keccak(b"lanes"),
+            lane_count=1,
+            notes_root=notes.root,
+            notes_total=notes.total,
+            note_count=notes.count,
+            reserve_root=ZERO_HASH,
+            reserve_total=0,
+            reserve_count=0,
+            consent_root=keccak(b"consent"),
+            roster_hash=keccak(b"rosters"),
+            bundle_hash=keccak(b"bundle"),
+            lines=tuple(ReportLine(*line) for line in lines),
+        )
+        return replace(plain, **changes)
+
+    def report_digest(self, report: EpochReport) -> bytes:
+        """Return what the committee signs; asked from the contract, whose hash other tests check."""
+        return keccak(b"\x19\x01" + self.settlement.domainSeparator() + self.settlement.hashReport(report))
+
+    def sign_report(self, report: EpochReport, indices: Sequence[int] | None = None) -> bytes:
+        """Return a quorum's signatures (by the first k signers unless told otherwise)."""
+        signers = self.signers[report.signer_set_version]
+        if indices is None:
+            indices = range(self.committee.threshold(len(signers)))
+        return quorum_blob(self.report_digest(report), signers, indices)
+
+    def until(self, timestamp_s: int) -> None:
+        """Let time pass up to a moment, if it is still ahead; always mines one block."""
+        self.evm.at(max(timestamp_s, self.evm.timestamp + 1))
+
+    def submit(self, report: EpochReport) -> Receipt:
+        """Submit with a quorum's signatures."""
+        signatures = self.sign_report(report)
+        receipt: Receipt = self.settlement.submit(report, signatures, sender=self.people.stranger)
+        return receipt
+
+    def post(
+        self, lines: Iterable[tuple[int, int, int]] = (), notes: RawTree = NO_NOTES, **changes: Any
+    ) -> EpochReport:
+        """Wait for the period to end, then build and submit the next report."""
+        self.until(self.settlement.state().lastPeriodEnd + EPOCH_SECONDS)
+        report = self.report(lines, notes, **changes)
+        self.submit(report)
+        return report
+
+    def settle(
+        self, lines: Iterable[tuple[int, int, int]] = (), notes: RawTree = NO_NOTES, **changes: Any
+    ) -> EpochReport:
+        """Post the next report, let its window pass, and finalize it."""
+        report = self.post(lines, notes, **changes)
+        self.until(self.settlement.state().finalizableAt)
+        self.settlement.finalize(report, sender=self.people.stranger)
+        return report
+
+    def fill_pool(self, amount: int) -> int:
+        """Charge a fresh license of one pure contributors' split until the pool has grown by `amount`."""
+        self.registry.setFloors(0, 0, sender=self.people.council)
+        license_id = self.accept(
+            contributors_bps=10_000, community_bps=0, steward_bps=0, platform_bps=0, operators_bps=0,
+            max_charge_per_epoch=2**96 - 1,
+        )  # fmt: skip
+        self.registry.setFloors(*FLOORS, sender=self.people.council)
+        self.deposit(license_id, amount)
+        self.settle([(license_id, amount, amount)])
+        return license_id
+
+    def issue(self, tree: RawTree, **changes: Any) -> int:
+        """Finalize an epoch that issues this tree from the pool; returns its tree id."""
+        return 2 * self.settle(notes=tree, **changes).epoch
+
+
+def _bytes(who: Account | Contract) -> bytes:
+    return bytes.fromhex(who.address[2:])
