@@ -14,6 +14,10 @@ export PATH := $(CURDIR)/node_modules/.bin:$(PATH)
 export SOLCX_BINARY_PATH := $(CURDIR)/.cache/solcx
 export HYPOTHESIS_PROFILE ?= ci
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV
+# Download caches belong into the user's home, if there is one to write to.
+ifneq ($(shell test -d "$(HOME)" -a -w "$(HOME)" && echo writable),writable)
+export HOME := $(CURDIR)/.cache/home
+endif
 
 PY := .venv/bin/python
 BROWNIE := $(PY) -m toolchain.brownie
