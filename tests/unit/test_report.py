@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from usufruct_protocol.accruals import EMPTY, Accruals
-from usufruct_protocol.bundle import bundle_hash, unpack_lanes, unpack_rosters
+from usufruct_protocol.bundle import PUBLIC_FILES, RESTRICTED_FILES, bundle_hash, unpack_lanes, unpack_rosters
 from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState, MeterKind
 from usufruct_protocol.errors import InputRejected, InvariantBroken
 from usufruct_protocol.issue import reserve_salt, rows_by_purse
@@ -213,6 +213,15 @@ def test_inv_38_same_inputs_same_bytes(case: ReportInputs) -> None:
     assert first.report_hash == second.report_hash
     assert first.bundle == second.bundle
     assert bundle_hash(first.bundle) == first.report.bundle_hash
+
+
+@given(inputs())
+def test_inv_41_public_files_hold_no_purse_tag_or_salt(case: ReportInputs) -> None:
+    files = build_report(case).bundle
+    public = b"".join(files[name] for name in PUBLIC_FILES)
+    for row in (row for roster in case.rosters.values() for row in roster.rows):
+        assert not any(secret in public for secret in (row.purse, row.salt, *row.record_tags))
+    assert set(files) == {*PUBLIC_FILES, *RESTRICTED_FILES}
 
 
 @given(inputs())
