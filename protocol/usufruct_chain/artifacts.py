@@ -1,0 +1,59 @@
+"""Compiled contracts that ship with the package, so that running needs no compiler.
+
+The JSON files in artifacts/ are written by `make compile`; a test compiles the sources again and compares.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from usufruct_protocol.errors import ConfigInvalid
+
+CONTRACTS = (
+    "AccessManager",
+    "LicenseRegistry",
+    "OracleCommittee",
+    "RoyaltyEscrow",
+    "RoyaltySplitter",
+    "UsageSettlement",
+)
+"""The contracts of a deployment, in the order in which they are deployed."""
+
+TEST_TOKEN = "TestUSDC"
+"""The dev chains' token. Its ABI is also the one any token is called by: ERC-20, EIP-2612 and EIP-3009."""
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """One compiled contract: its ABI, and its creation code as 0x-prefixed hex."""
+
+    name: str
+    abi: list[dict[str, Any]]
+    bytecode: str
+
+
+@cache
+def load(name: str) -> Artifact:
+    """Return the artifact of a production contract. Raises: ConfigInvalid if it does not ship."""
+    return _read(f"{name}.json", name)
+
+
+@cache
+def load_test(name: str) -> Artifact:
+    """Return the artifact of a contract that is for dev chains and tests only. Raises: ConfigInvalid."""
+    return _read(f"test/{name}.json", name)
+
+
+def _read(path: str, name: str) -> Artifact:
+    file = resources.files("usufruct_chain").joinpath("artifacts", *path.split("/"))
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ConfigInvalid(
+            f"no compiled contract {name} in usufruct_chain/artifacts", hint="run `make compile`"
+        ) from error
+    return Artifact(name, content["abi"], content["bytecode"])

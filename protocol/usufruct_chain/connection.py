@@ -1,0 +1,76 @@
+"""One HTTP connection to a chain endpoint, and the check that it is the right chain."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import urlsplit
+
+import requests
+from requests.adapters import HTTPAdapter
+from usufruct_protocol.errors import ConfigInvalid
+from web3 import HTTPProvider, Web3
+
+from usufruct_chain.rpc import Rpc
+
+CONNECT_TIMEOUT_S = 5.0
+ANSWER_TIMEOUT_S = 20.0
+CONNECTIONS_KEPT = 8
+
+
+def connect(rpc_url: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Web3:
+    """Return a connection that nothing has been sent over yet.
+
+    One HTTP session serves all threads and stays open between requests. Requests are not repeated here:
+    whoever asked knows whether to (Transient). Proxy settings of the environment apply, except to loopback.
+    Raises: ConfigInvalid unless the URL is http or https with a host.
+    """
+    parts = urlsplit(rpc_url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigInvalid(
+            "chain endpoint must be an http:// or https:// URL with a host",
+            hint="for example http://127.0.0.1:8545",
+        )
+    session = requests.Session()
+    session.trust_env = not _is_loopback(parts.hostname)
+    adapter = HTTPAdapter(pool_maxsize=CONNECTIONS_KEPT, max_retries=0)
+    session.mount("http://", adapter)
+    session.mount("https://", adapter)
+    return Web3(_SessionProvider(rpc_url, session, (min(CONNECT_TIMEOUT_S, timeout_s), timeout_s)))
+
+
+def close(w3: Web3) -> None:
+    """Close the sockets that a connection keeps open; the next request would open new ones."""
+    if isinstance(w3.provider, _SessionProvider):
+        w3.provider.session.close()
+
+
+def check_chain_id(w3: Web3, expected: int) -> None:
+    """Refuse to work on another chain than the configured one. Raises: ConfigInvalid, Transient."""
+    found = int(Rpc(w3).request("eth_chainId"), 16)
+    if found != expected:
+        raise ConfigInvalid(
+            f"the endpoint serves chain {found}, the deployment is on chain {expected}",
+            hint="point the endpoint setting at the right chain, or use that chain's deployment file",
+        )
+
+
+class _SessionProvider(HTTPProvider):
+    """web3's provider over a session that can be closed, without repeating failed requests by itself."""
+
+    def __init__(self, rpc_url: str, session: requests.Session, timeout_s: tuple[float, float]) -> None:
+        super().__init__(
+            rpc_url,
+            request_kwargs={"timeout": timeout_s},
+            session=session,
+            exception_retry_configuration=None,
+        )
+        self.session = session
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,228 @@
+"""Read a deployment back from the chain and compare it with what it should be."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from usufruct_protocol.errors import ConfigInvalid
+from usufruct_protocol.signing import checksum_address
+from web3 import Web3
+
+from usufruct_chain import artifacts
+from usufruct_chain.abi import selector_of, topic_of
+from usufruct_chain.connection import check_chain_id
+from usufruct_chain.contracts import Contracts
+from usufruct_chain.deployment import Deployment
+from usufruct_chain.reader import Reader
+from usufruct_chain.roles import ADMIN_ROLE, COUNCIL_ROLE, FUNCTION_ROLES, GUARDIAN_ROLE, ROLE_NAMES
+from usufruct_chain.rpc import Rpc, data, hexed
+from usufruct_chain.views import ViewCall
+
+if TYPE_CHECKING:
+    from usufruct_chain.deploy import DeployConfig
+
+Expectation = tuple[str, ViewCall, Any]
+"""What is read, the call that reads it, and what it must answer."""
+
+PARTIES = ("community", "steward", "platform", "operators")
+
+
+def open_contracts(w3: Web3, deployment: Deployment) -> Contracts:
+    """Return the contracts of a deployment, once it is sure that they are there and belong together.
+
+    Raises: ConfigInvalid if the endpoint serves another chain, an address holds no contract, or the contracts
+    are not wired to each other as the deployment says, naming what differs; Transient.
+    """
+    check_chain_id(w3, deployment.chain_id)
+    contracts = Contracts(w3, deployment)
+    _require_code(Rpc(w3), deployment)
+    _require(
+        _differences(contracts, _wiring(contracts)),
+        "the contracts on chain are not those of the deployment file",
+    )
+    return contracts
+
+
+def verify(contracts: Contracts, config: DeployConfig, deployer: str, from_block: int) -> None:
+    """Compare a new deployment with its config: wiring, parameters, and who holds which power.
+
+    `from_block` is the block of the AccessManager: role events are read from there on.
+    Raises: ConfigInvalid naming everything that differs.
+    """
+    _require_code(Rpc(contracts.w3), contracts.deployment)
+    expected = [*_wiring(contracts), *_parameters(contracts, config), *_function_roles(contracts)]
+    differences = _differences(contracts, expected) + _holder_differences(
+        contracts, config, deployer, from_block
+    )
+    _require(differences, "the deployment is not what was asked for")
+
+
+def _require_code(rpc: Rpc, deployment: Deployment) -> None:
+    names = ("token", "access_manager", "registry", "committee", "escrow", "splitter", "settlement")
+    addresses = [getattr(deployment, name) for name in names]
+    codes = rpc.batch([("eth_getCode", (address, "latest")) for address in addresses])
+    missing = [
+        f"{name} {address}"
+        for name, address, code in zip(names, addresses, codes, strict=True)
+        if not data(code)
+    ]
+    if missing:
+        raise ConfigInvalid(
+            f"no contract on chain {deployment.chain_id} at: {', '.join(missing)}",
+            hint="the deployment file is another chain's, or the endpoint is not fully synchronized",
+        )
+
+
+def _wiring(contracts: Contracts) -> list[Expectation]:
+    """Every address that is fixed for ever, and the clock."""
+    views, at = contracts.views, contracts.deployment
+    return [
+        ("LicenseRegistry.authority", views.registry.authority(), at.access_manager),
+        ("LicenseRegistry.token", views.registry.token(), at.token),
+        ("OracleCommittee.authority", views.committee.authority(), at.access_manager),
+        ("OracleCommittee.settlement", views.committee.settlement(), at.settlement),
+        ("RoyaltyEscrow.token", views.escrow.token(), at.token),
+        ("RoyaltyEscrow.registry", views.escrow.registry(), at.registry),
+        ("RoyaltyEscrow.settlement", views.escrow.settlement(), at.settlement),
+        ("RoyaltyEscrow.splitter", views.escrow.splitter(), at.splitter),
+        ("RoyaltySplitter.token", views.splitter.token(), at.token),
+        ("RoyaltySplitter.registry", views.splitter.registry(), at.registry),
+        ("RoyaltySplitter.escrow", views.splitter.escrow(), at.escrow),
+        ("RoyaltySplitter.settlement", views.splitter.settlement(), at.settlement),
+        ("UsageSettlement.authority", views.settlement.authority(), at.access_manager),
+        ("UsageSettlement.committee", views.settlement.committee(), at.committee),
+        ("UsageSettlement.escrow", views.settlement.escrow(), at.escrow),
+        ("UsageSettlement.splitter", views.settlement.splitter(), at.splitter),
+        ("UsageSettlement.epochSeconds", views.settlement.epochSeconds(), at.epoch_seconds),
+    ]
+
+
+def _parameters(contracts: Contracts, config: DeployConfig) -> list[Expectation]:
+    """Everything that the config names, as it stands before the first report."""
+    views = contracts.views
+    beneficiaries = [
+        (f"RoyaltySplitter.beneficiary({name})", views.splitter.beneficiary(1, party), getattr(config, name))
+        for party, name in enumerate(PARTIES)
+        if name != "steward"
+    ]
+    templates = [
+        (
+            f"LicenseRegistry.templateApproved({hexed(template)})",
+            views.registry.templateApproved(template),
+            True,
+        )
+        for template in config.templates
+    ]
+    floors = (config.floor_contributors_bps, config.floor_community_bps)
+    # lastEpoch, lastPeriodEnd, lastFinalizedBlock, finalizableAt, nextAttempt, rejections, pending
+    first_state = (0, config.genesis_s, 0, 0, 0, 0, False)
+    return [
+        *beneficiaries,
+        *templates,
+        ("LicenseRegistry.floors", views.registry.floors(), floors),
+        ("OracleCommittee.latestVersion", views.committee.latestVersion(), 1),
+        ("OracleCommittee.signersOf(1)", views.committee.signersOf(1), (config.signers, 1)),
+        (
+            "RoyaltyEscrow.maxMergeDelaySeconds",
+            views.escrow.maxMergeDelaySeconds(),
+            config.max_merge_delay_seconds,
+        ),
+        ("RoyaltySplitter.custodian", views.splitter.custodian(), config.custodian),
+        (
+            "UsageSettlement.checksCutoffBlock",
+            views.settlement.checksCutoffBlock(),
+            config.checks_cutoff_block,
+        ),
+        (
+            "UsageSettlement.disputeWindowSeconds",
+            views.settlement.disputeWindowSeconds(),
+            config.dispute_window_seconds,
+        ),
+        ("UsageSettlement.noteMinimum", views.settlement.noteMinimum(), config.note_minimum),
+        ("UsageSettlement.state", views.settlement.state(), first_state),
+    ]
+
+
+def _function_roles(contracts: Contracts) -> list[Expectation]:
+    """The role of every function that can change anything, and that no contract is closed."""
+    manager, at = contracts.views.access_manager, contracts.deployment
+    targets = {
+        "LicenseRegistry": at.registry,
+        "OracleCommittee": at.committee,
+        "UsageSettlement": at.settlement,
+    }
+    expected: list[Expectation] = []
+    for name, target in targets.items():
+        for entry in artifacts.load(name).abi:
+            if entry["type"] == "function" and entry["stateMutability"] not in ("view", "pure"):
+                role = FUNCTION_ROLES[name].get(entry["name"], ADMIN_ROLE)
+                call = manager.getTargetFunctionRole(target, selector_of(entry))
+                expected.append((f"the role of {name}.{entry['name']}", call, role))
+        expected.append((f"whether {name} is closed", manager.isTargetClosed(target), False))
+    for role in (COUNCIL_ROLE, GUARDIAN_ROLE):
+        expected.append((f"the admin of role {ROLE_NAMES[role]}", manager.getRoleAdmin(role), ADMIN_ROLE))
+    return expected
+
+
+def _holder_differences(
+    contracts: Contracts, config: DeployConfig, deployer: str, from_block: int
+) -> list[str]:
+    """Compare who holds each role, by all grants and revocations there ever were, with who should."""
+    found = _holders(contracts, from_block)
+    wanted = {ADMIN_ROLE: {config.council}, COUNCIL_ROLE: {config.council}, GUARDIAN_ROLE: {config.guardian}}
+    differences = []
+    for role in sorted(found.keys() | wanted.keys()):
+        holders, expected = found.get(role, set()), wanted.get(role, set())
+        if holders != expected:
+            note = " (the deployer among them)" if deployer in holders else ""
+            name = ROLE_NAMES.get(role, str(role))
+            differences.append(f"role {name} is held by {sorted(holders)}{note}, expected {sorted(expected)}")
+    return differences
+
+
+def _holders(contracts: Contracts, from_block: int) -> dict[int, set[str]]:
+    events = {
+        entry["name"]: topic_of(entry)
+        for entry in artifacts.load("AccessManager").abi
+        if entry["type"] == "event"
+    }
+    granted, revoked = events["RoleGranted"], events["RoleRevoked"]
+    wanted = {
+        "address": contracts.deployment.access_manager,
+        "topics": [[hexed(granted), hexed(revoked)]],
+        "fromBlock": hex(from_block),
+        "toBlock": "latest",
+    }
+    holders: dict[int, set[str]] = {}
+    for log in Rpc(contracts.w3).request("eth_getLogs", wanted):
+        topic, role, account = (data(item, 32) for item in log["topics"])
+        members = holders.setdefault(int.from_bytes(role, "big"), set())
+        address = checksum_address(account[12:])
+        if topic == granted:
+            members.add(address)
+        else:
+            members.discard(address)
+    return holders
+
+
+def _differences(contracts: Contracts, expected: list[Expectation]) -> list[str]:
+    found = Reader(contracts).query([call for _, call, _ in expected])
+    return [
+        f"{what} is {answer}, expected {wanted}"
+        for (what, _, wanted), answer in zip(expected, found, strict=True)
+        if _comparable(answer) != _comparable(wanted)
+    ]
+
+
+def _comparable(value: Any) -> Any:
+    """Addresses regardless of case, tuples by their items."""
+    if isinstance(value, str):
+        return value.lower()
+    if isinstance(value, (tuple, list)):
+        return tuple(_comparable(item) for item in value)
+    return value
+
+
+def _require(differences: list[str], problem: str) -> None:
+    if differences:
+        raise ConfigInvalid(f"{problem}: {'; '.join(differences)}")

@@ -1,0 +1,291 @@
+"""Reads of the chain at named blocks.
+
+Every read of state names a block by hash (EIP-1898), so that what belongs together comes from one state even
+when the chain is reorganized in between, and so that anyone can read the same again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState, MeterKind
+from usufruct_protocol.errors import InputRejected, Transient
+from usufruct_protocol.money import BPS, SplitBps
+from usufruct_protocol.signing import checksum_address, parse_address
+
+from usufruct_chain import submissions
+from usufruct_chain.contracts import Contracts
+from usufruct_chain.onchain import AccountState, Block, SettlementState, SubmittedReport, TreeState
+from usufruct_chain.rpc import Request, Rpc, data, hexed, quantity
+from usufruct_chain.views import ViewCall
+
+CONSENT_ROOT = bytes(32)
+"""There is no consent log in this version; reports carry its root as zero."""
+
+_STATES_KEPT = 16
+
+
+class Reader:
+    """Reads of one deployment.
+
+    Raises, from every method: Transient when the endpoint does not answer or does not know the block (a
+    reorganization, or a node that lags); ConfigInvalid when the contracts are not there.
+    """
+
+    def __init__(self, contracts: Contracts) -> None:
+        self.contracts = contracts
+        self._views = contracts.views
+        self._rpc = Rpc(contracts.w3)
+        self._settlement_states: OrderedDict[bytes, SettlementState] = OrderedDict()
+
+    def head(self) -> Block:
+        """Return the newest block."""
+        return self._block("eth_getBlockByNumber", "latest")
+
+    def block(self, number: int) -> Block:
+        """Return the block of a number, on the chain as the endpoint sees it now."""
+        return self._block("eth_getBlockByNumber", hex(number))
+
+    def block_by_hash(self, block_hash: bytes) -> Block:
+        """Return the block of a hash."""
+        return self._block("eth_getBlockByHash", hexed(block_hash))
+
+    def find_cutoff(
+        self, period_end_s: int, grace_s: int, after_block: int, finality_depth: int
+    ) -> Block | None:
+        """Return the cut-off block of a period, or None when the chain has not got that far.
+
+        It is the first block with `timestamp >= period_end_s + grace_s` and `number > after_block` (the block
+        that finalized the epoch before). It is returned once `finality_depth` blocks lie on top of it. Blocks
+        before the deployment do not count: there the contracts have no state to read.
+
+        Source: docs/spec.md, cut-off.
+        """
+        due_s = period_end_s + grace_s
+        head = self.head()
+        low = max(after_block, self.contracts.deployment.deployed_block - 1) + 1
+        high = head.number - finality_depth
+        if head.timestamp_s < due_s or high < low:
+            return None
+        found = head if finality_depth == 0 else self.block(high)
+        if found.timestamp_s < due_s:
+            return None
+        # `found` always satisfies the condition; everything below `low` fails it.
+        while low < found.number:
+            middle = self.block((low + found.number) // 2)
+            if middle.timestamp_s >= due_s:
+                found = middle
+            else:
+                low = middle.number + 1
+        self._require_first(found, low, due_s, after_block)
+        return found
+
+    def _require_first(self, found: Block, low: int, due_s: int, after_block: int) -> None:
+        """Check a search over block numbers against hashes: the chain may have changed while it ran."""
+        if found.number != low:
+            raise Transient(f"block {low} was replaced while the cut-off was looked for")
+        first_allowed = max(after_block + 1, self.contracts.deployment.deployed_block)
+        if found.number > first_allowed and self.block_by_hash(found.parent_hash).timestamp_s >= due_s:
+            raise Transient(f"block {found.number} was replaced while the cut-off was looked for")
+
+    def settlement_state(self, block_hash: bytes) -> SettlementState:
+        """Return where reporting stood at a block. Asking again for a recent block costs no request."""
+        known = self._settlement_states.get(block_hash)
+        if known is None:
+            (fields,) = self.query([self._views.settlement.state()], block_hash)
+            known = SettlementState(*fields)
+            self._settlement_states[block_hash] = known
+            if len(self._settlement_states) > _STATES_KEPT:
+                self._settlement_states.popitem(last=False)
+        return known
+
+    def read(self, block_hash: bytes) -> ChainState:
+        """Return everything that a report takes from the chain, at its cut-off block.
+
+        `available` of a license is what a report may charge (RoyaltyEscrow.chargeable): nothing while the
+        buyer is free to withdraw, else a withdrawal after the cut-off could make a signed report fail.
+        Three round trips for 10 licenses and 20 lanes; one more for each further 100 of 4 per license and
+        1 per lane.
+        Raises: InputRejected if the registry holds a meter kind that this version does not know.
+        """
+        views = self._views
+        block, (state, epoch_seconds, note_minimum, pool, custodian, license_count, lane_count) = (
+            self._read_at(
+                block_hash,
+                [
+                    views.settlement.state(),
+                    views.settlement.epochSeconds(),
+                    views.settlement.noteMinimum(),
+                    views.splitter.pool(),
+                    views.splitter.custodian(),
+                    views.registry.licenseCount(),
+                    views.registry.laneCount(),
+                ],
+            )
+        )
+        settlement = SettlementState(*state)
+        epoch = settlement.last_epoch + 1
+        previous_report_hash, version, *entries = self.query(
+            [
+                views.settlement.reportHash(settlement.last_epoch),
+                views.committee.versionFor(epoch),
+                *(
+                    call
+                    for license_id in range(1, license_count + 1)
+                    for call in self._license_calls(license_id)
+                ),
+                *(views.registry.laneAt(number) for number in range(lane_count)),
+            ],
+            block_hash,
+        )
+        licenses, lanes = entries[: 4 * license_count], entries[4 * license_count :]
+        ((signers, _from_epoch),) = self.query([views.committee.signersOf(version)], block_hash)
+        return ChainState(
+            chain_id=self.contracts.deployment.chain_id,
+            settlement=parse_address(self.contracts.deployment.settlement),
+            epoch=epoch,
+            previous_report_hash=previous_report_hash,
+            previous_period_end_s=settlement.last_period_end_s,
+            epoch_seconds=epoch_seconds,
+            cutoff_block=block.number,
+            cutoff_block_hash=block.hash,
+            cutoff_time_s=block.timestamp_s,
+            next_attempt=settlement.next_attempt,
+            signer_set_version=version,
+            signers=tuple(parse_address(signer) for signer in signers),
+            pool=pool,
+            note_minimum=note_minimum,
+            custodian=parse_address(custodian),
+            consent_root=CONSENT_ROOT,
+            licenses=tuple(
+                _license_from(license_id, *licenses[4 * license_id - 4 : 4 * license_id])
+                for license_id in range(1, license_count + 1)
+            ),
+            lanes=tuple(_lane_from(number, fields) for number, fields in enumerate(lanes)),
+        )
+
+    def report_hash(self, epoch: int, block_hash: bytes | None = None) -> bytes:
+        """Return the hash of an epoch's pending or finalized report, 32 zero bytes when there is none.
+
+        Without `block_hash`, here and below, the answer is of the newest block.
+        """
+        (found,) = self.query([self._views.settlement.reportHash(epoch)], block_hash)
+        return bytes(found)
+
+    def report_calldata(self, epoch: int, from_block: int | None = None) -> SubmittedReport | None:
+        """Return an epoch's pending or finalized report as it was posted, or None when there is none.
+
+        It is found by its event and decoded from the transaction, and only believed because it hashes to what
+        the contract holds. Event logs are searched newest first, down to `from_block` (the deployment).
+        Raises: Incompatible if the transaction holds the report in no readable form.
+        """
+        head = self.head()
+        report_hash = self.report_hash(epoch, head.hash)
+        if report_hash == bytes(32):
+            return None
+        lowest = self.contracts.deployment.deployed_block if from_block is None else from_block
+        return submissions.find(
+            self._rpc, self.contracts.deployment.settlement, epoch, report_hash, lowest, head.number
+        )
+
+    def account(self, license_id: int, block_hash: bytes | None = None) -> AccountState:
+        """Return the escrow account of a license; all zero when nothing was ever deposited."""
+        (fields,) = self.query([self._views.escrow.account(license_id)], block_hash)
+        return AccountState(*fields)
+
+    def tree(self, tree_id: int, block_hash: bytes | None = None) -> TreeState:
+        """Return an issued tree of notes; the notes of epoch e are tree 2e. All zero when there is none."""
+        (fields,) = self.query([self._views.splitter.tree(tree_id)], block_hash)
+        return TreeState(*fields)
+
+    def paid_bits(self, tree_id: int, n_words: int, block_hash: bytes | None = None) -> tuple[int, ...]:
+        """Return the first `n_words` words of a tree's paid bits: bit i of word w is note 256 * w + i."""
+        return tuple(
+            self.query([self._views.splitter.paidBits(tree_id, word) for word in range(n_words)], block_hash)
+        )
+
+    def token_balances(self, addresses: Sequence[bytes], block_hash: bytes | None = None) -> tuple[int, ...]:
+        """Return how much of the token each address holds, in base units, in the same order."""
+        balances = [self._views.token.balanceOf(checksum_address(address)) for address in addresses]
+        return tuple(self.query(balances, block_hash))
+
+    def gas_balance_wei(self, address: bytes) -> int:
+        """Return how much an account has to pay gas with, at the newest block."""
+        return quantity(
+            self._rpc.request("eth_getBalance", hexed(address), {"blockHash": hexed(self.head().hash)})
+        )
+
+    def query(self, calls: Sequence[ViewCall], block_hash: bytes | None = None) -> list[Any]:
+        """Return the answers of any view calls at one block, in few round trips.
+
+        `reader.query([reader.contracts.views.splitter.shareCredit(1, 0)], block.hash)`; see ViewCall.decode
+        for the shapes. Raises: ContractRejected (decoded) if one reverts.
+        """
+        at = self.head().hash if block_hash is None else block_hash
+        answers = self._rpc.batch([call.request(at) for call in calls])
+        return [call.decode(answer) for call, answer in zip(calls, answers, strict=True)]
+
+    def _read_at(self, block_hash: bytes, calls: Sequence[ViewCall]) -> tuple[Block, list[Any]]:
+        """The block itself and view calls at it, in one round trip."""
+        header: Request = ("eth_getBlockByHash", (hexed(block_hash), False))
+        answer, *answers = self._rpc.batch([header, *(call.request(block_hash) for call in calls)])
+        decoded = [call.decode(given) for call, given in zip(calls, answers, strict=True)]
+        return _block_from(answer, hexed(block_hash)), decoded
+
+    def _license_calls(self, license_id: int) -> tuple[ViewCall, ...]:
+        registry, escrow = self._views.registry, self._views.escrow
+        return (
+            registry.license(license_id),
+            registry.pricing(license_id),
+            escrow.account(license_id),
+            escrow.chargeable(license_id),
+        )
+
+    def _block(self, method: str, which: str) -> Block:
+        return _block_from(self._rpc.request(method, which, False), which)
+
+
+def _block_from(answer: Any, which: str) -> Block:
+    if not isinstance(answer, dict):
+        raise Transient(f"the endpoint does not know block {which}: it lags, or the chain was reorganized")
+    try:
+        return Block(
+            number=quantity(answer["number"]),
+            hash=data(answer["hash"], 32),
+            parent_hash=data(answer["parentHash"], 32),
+            timestamp_s=quantity(answer["timestamp"]),
+        )
+    except KeyError as error:
+        raise Transient(f"the endpoint gave block {which} without its {error}") from error
+
+
+def _license_from(license_id: int, terms: Any, pricing: Any, account: Any, chargeable: int) -> LicenseState:
+    price, cap, community_bps, steward_bps, platform_bps, operators_bps = pricing
+    *_, kind, _suspended, _cooling_off_s, _notice_s, collection_hash, _document, _offer, roster_root = terms
+    _available, _reserved, charged, cumulative_units, _deposited, _withdrawn = account
+    contributors_bps = BPS - community_bps - steward_bps - platform_bps - operators_bps
+    try:
+        meter_kind = MeterKind(kind)
+    except ValueError as error:
+        raise InputRejected(
+            f"license {license_id} has meter kind {kind}, which this version does not know"
+        ) from error
+    return LicenseState(
+        license_id=license_id,
+        meter_kind=meter_kind,
+        price_per_million_units=price,
+        max_charge_per_epoch=cap,
+        split_bps=SplitBps(contributors_bps, community_bps, steward_bps, platform_bps, operators_bps),
+        collection_hash=collection_hash,
+        roster_root=roster_root,
+        available=chargeable,
+        charged=charged,
+        cumulative_units=cumulative_units,
+    )
+
+
+def _lane_from(number: int, fields: Any) -> LaneState:
+    lane, license_id, valid_from_ms, valid_to_ms, unit_cap = fields
+    return LaneState(number, parse_address(lane), license_id, valid_from_ms, valid_to_ms, unit_cap)

@@ -1,0 +1,1 @@
+"""Commands around the packages: deploy, dev chain, demo, replay. Arguments, never prompts."""
