@@ -10,10 +10,9 @@ Source: docs/spec.md, notes; RoyaltySplitter.sol
 """
 
 from array import array
-from collections.abc import Iterable, Sequence
-from itertools import islice, starmap
-from operator import add, methodcaller
-from struct import Struct, pack
+from collections.abc import Iterable, Iterator, Sequence
+from operator import add
+from struct import pack, unpack
 from typing import Final
 
 from usufruct_protocol.eip712 import check_bytes
@@ -28,10 +27,9 @@ MAX_COUNT: Final = 2**32 - 1
 MAX_RANGE_LOG2: Final = 8
 """A range payment covers at most 256 notes: one word of paid bits on chain."""
 
-_PAIR: Final = Struct(f"{2 * ENTRY_SIZE}s")
-_PIECE: Final = 4096
+_PAIR_SIZE: Final = 2 * ENTRY_SIZE
+_PIECE: Final = 512  # entries handled at once: few enough to stay in the processor's cache
 _MASK64: Final = 2**64 - 1
-_NOTE_PREIMAGE: Final = methodcaller("to_bytes", 33, "big")  # 0x00 ‖ word
 _IS_LITTLE_ENDIAN: Final = pack("=H", 1) == pack("<H", 1)
 
 
@@ -102,12 +100,23 @@ class SumTree:
 
     __slots__ = ("_count", "_levels", "_total")
 
-    def __init__(self, hashes: Iterable[bytes], sums: Sequence[int]) -> None:
-        """Build all levels over 32-byte leaf hashes and their sums in base units, in the given order.
+    def __init__(self, hashes: Sequence[bytes], sums: Sequence[int]) -> None:
+        """Build all levels over leaf hashes and their sums in base units, in the given order.
 
         Raises: InputRejected if there are more than 2³² − 1 leaves, their number is not that of the sums, a
-                leaf is empty (sum 0), or the total passes uint96.
+                hash is not 32 bytes, a leaf is empty (sum 0), or the total passes uint96.
         """
+        if len(hashes) != len(sums) or not {HASH_SIZE}.issuperset(map(len, hashes)):
+            raise InputRejected(f"{len(sums)} sums need as many 32-byte leaf hashes, got {len(hashes)}")
+        self._build((b"".join(hashes[at : at + _PIECE]) for at in range(0, len(hashes), _PIECE)), sums)
+
+    @staticmethod
+    def from_leaves(hashes: Sequence[bytes], sums: Sequence[int]) -> "SumTree":
+        """Return the tree over these leaf hashes and sums; see the constructor."""
+        return SumTree(hashes, sums)
+
+    def _build(self, leaf_pieces: Iterable[bytes], sums: Sequence[int]) -> None:
+        """Fill in all levels from joined leaf hashes, checking what every kind of leaf must keep to."""
         self._count = len(sums)
         if self._count > MAX_COUNT:
             raise InputRejected(f"a tree holds at most 2^32 - 1 leaves, got {self._count}")
@@ -117,20 +126,14 @@ class SumTree:
         if self._total > MAX_UINT96:
             raise InputRejected(f"leaves sum to {self._total}, more than a uint96 holds")
         is_wide = self._total > _MASK64
-        self._levels = [_level(hashes, sums, is_wide)]
+        self._levels = [_level(leaf_pieces, sums, is_wide)]
         for height in range(depth_of(self._count)):
             below = self._levels[height]
             if len(sums) & 1:
                 below += _ZERO_TOWER[height]
                 sums = [*sums, 0]
             sums = list(map(add, sums[::2], sums[1::2]))
-            hashes = starmap(keccak256, _PAIR.iter_unpack(below))
-            self._levels.append(_level(hashes, sums, is_wide))
-
-    @staticmethod
-    def from_leaves(hashes: Iterable[bytes], sums: Sequence[int]) -> "SumTree":
-        """Return the tree over these leaf hashes and sums; see the constructor."""
-        return SumTree(hashes, sums)
+            self._levels.append(_level(_node_pieces(below), sums, is_wide))
 
     @property
     def root(self) -> bytes:
@@ -185,8 +188,7 @@ class NoteTree(SumTree):
         """
         if words and (min(words) <= MAX_UINT96 or max(words) >> 256):
             raise InputRejected("a note word has a zero payee or is no uint256")
-        leaves = map(keccak256, map(_NOTE_PREIMAGE, words))
-        super().__init__(leaves, [word & MAX_UINT96 for word in words])
+        self._build(_note_pieces(words), [word & MAX_UINT96 for word in words])
 
 
 def verify_proof(root: bytes, total: int, count: int, index: int, word: int, proof: bytes) -> bool:
@@ -239,21 +241,28 @@ def _sum_bytes(value: int) -> bytes:
     return (value & MAX_UINT96).to_bytes(SUM_SIZE, "big")
 
 
-def _level(hashes: Iterable[bytes], sums: Sequence[int], is_wide: bool) -> bytearray:
-    """Return the entries of one level, hash ‖ sum, in pieces small enough to stay in the processor's cache.
+def _note_pieces(words: Sequence[int]) -> Iterator[bytes]:
+    """Yield the leaf hashes of notes, joined."""
+    for at in range(0, len(words), _PIECE):
+        yield b"".join([keccak256(word.to_bytes(33, "big")) for word in words[at : at + _PIECE]])
 
-    Raises: InputRejected if there are not as many 32-byte hashes as sums.
-    """
+
+def _node_pieces(level: bytearray) -> Iterator[bytes]:
+    """Yield the hashes of the nodes above a level of an even number of entries, joined."""
+    for at in range(0, len(level), _PAIR_SIZE * _PIECE):
+        pairs = level[at : at + _PAIR_SIZE * _PIECE]
+        preimages = unpack(f"{_PAIR_SIZE}s" * (len(pairs) // _PAIR_SIZE), pairs)
+        yield b"".join(map(keccak256, preimages))
+
+
+def _level(pieces: Iterable[bytes], sums: Sequence[int], is_wide: bool) -> bytearray:
+    """Return the entries of one level, hash ‖ sum, from joined hashes and their sums."""
     level = bytearray()
-    rest = iter(hashes)
-    for start in range(0, len(sums), _PIECE):
-        piece = sums[start : start + _PIECE]
-        joined = b"".join(islice(rest, len(piece)))
-        if len(joined) != HASH_SIZE * len(piece):
-            raise InputRejected(f"{len(sums)} sums need as many 32-byte leaf hashes")
-        level += _interleave(joined, piece, is_wide)
-    if next(rest, None) is not None:
-        raise InputRejected(f"more leaf hashes than the {len(sums)} sums")
+    done = 0
+    for hashes in pieces:
+        here = len(hashes) // HASH_SIZE
+        level += _interleave(hashes, sums[done : done + here], is_wide)
+        done += here
     return level
 
 
