@@ -163,7 +163,7 @@ def _license_sums(book: LicenseBooks) -> Iterable[Sum]:
     expected = split_total(account.charged, book.terms.split_bps)
     for place, party in enumerate(PARTIES):
         yield Sum(
-            f"license {number}: {party}'s share = paid + unpaid",
+            f"license {number}: share of {party} = paid + unpaid",
             getattr(expected, party),
             book.taken[place] + book.credits[place],
         )
