@@ -1,0 +1,92 @@
+"""What can go wrong between a call and its receipt, one type per remedy.
+
+An error that stops a lane for good says "start a new lane": a lane that may have signed more than its spool
+remembers would sign the same seq twice, and that is provable and costs the buyer's bond.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from usufruct_protocol.errors import ConfigInvalid, InputRejected, InvariantBroken, Transient, UsufructError
+
+NEW_LANE_HINT: Final = "start a new lane: usufruct-meter lane new, register it, and keep this spool as it is"
+
+
+class LaneLocked(ConfigInvalid):
+    """Another process meters with this lane."""
+
+    code = "lane_locked"
+
+
+class LaneClosed(UsufructError):
+    """The lane was closed, or opened by the parent of a forked process."""
+
+    code = "lane_closed"
+
+
+class OutsideValidity(InputRejected):
+    """The call ended before the lane's registered validity, or after it."""
+
+    code = "lane_outside_validity"
+
+
+class UnitCapReached(InputRejected):
+    """The call's units would take the lane past its registered cap."""
+
+    code = "lane_unit_cap"
+
+
+class UnitsMissing(InputRejected):
+    """A call succeeded, but nothing says how many units it took."""
+
+    code = "units_missing"
+
+
+class SpoolFull(Transient):
+    """The spool could not be written for lack of room or because it was busy; nothing was signed away."""
+
+    code = "spool_full"
+
+
+class SpoolDoubtful(InvariantBroken):
+    """The spool may not remember all that its lane has signed."""
+
+    code = "spool_doubtful"
+
+    def __init__(self, message: str, *, hint: str = NEW_LANE_HINT) -> None:
+        super().__init__(message, hint=hint)
+
+
+class SpoolOutdated(SpoolDoubtful):
+    """Receipts of this lane exist that the spool does not have: it was restored from a copy."""
+
+    code = "spool_outdated"
+
+
+class SpoolCopied(SpoolDoubtful):
+    """The spool is not the file that the lane was created with: it was copied or restored."""
+
+    code = "spool_copied"
+
+
+class MeteredElsewhere(Transient):
+    """Another worker is metering the same response id right now."""
+
+    code = "response_id_busy"
+
+
+class NodeRefused(InputRejected):
+    """A node refused what it was sent, or answered with something that is no answer."""
+
+    code = "node_refused"
+
+
+class NodeUnavailable(Transient):
+    """A node did not answer, or asked to wait (`retry_after_s`)."""
+
+    code = "node_unavailable"
+
+    def __init__(self, message: str, *, retry_after_s: float | None = None, hint: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
