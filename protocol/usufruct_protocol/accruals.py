@@ -41,6 +41,9 @@ class Accruals(Mapping[bytes, int]):
     def __len__(self) -> int:
         return len(self._amounts)
 
+    def __hash__(self) -> int:
+        return hash(tuple(self._amounts.items()))
+
     @property
     def total(self) -> int:
         """Sum over all purses, in billionths."""

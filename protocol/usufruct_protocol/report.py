@@ -45,7 +45,8 @@ class ReportInputs:
 
     heads:    one gateway-signed checkpoint per lane number, None for a lane that counts nothing yet
     usage:    record weights of the receipts newly counted this epoch, by license
-    rosters:  by license; each must have the root that the chain names
+    rosters:  by license; each must have the root that the chain names. One that nobody can get is left out,
+              and its license is not charged: a steward who withholds a roster must not hold up everybody else
     accruals: state after the last finalized report
     carried:  record weights that the last finalized report left for later (`BuiltReport.carried`)
     """
@@ -102,14 +103,14 @@ def build_report(inputs: ReportInputs) -> BuiltReport:
     _check_rosters(inputs)
     units = _units_by_license(inputs)
     usage = add_usage(inputs.usage, inputs.carried)
-    settled, omitted = _pick_lines(
+    settled = _pick_lines(
         inputs, [_settle(state, units, usage, inputs.rosters) for state in inputs.chain.licenses]
     )
     accrued = _accrue(inputs, settled)
     issued = issue_notes(accrued, inputs.rosters, inputs.chain.note_minimum)
     reserve = reserve_tree(issued.accruals, inputs.rosters, inputs.chain)
-    carried = {license_id: usage[license_id] for license_id in omitted if usage.get(license_id)}
     results = tuple(line.result for line in settled)
+    carried = _carry(inputs, results, usage)
     lines = tuple(ReportLine(line.license_id, line.cumulative_units, line.charge) for line in results)
     files = {
         bundle.LANES: bundle.pack_lanes(inputs.heads),
@@ -137,12 +138,11 @@ def build_report(inputs: ReportInputs) -> BuiltReport:
 
 
 def _check_rosters(inputs: ReportInputs) -> None:
-    for state in inputs.chain.licenses:
-        roster = inputs.rosters.get(state.license_id)
-        root = roster.root if roster is not None else bytes(32)
-        if root != state.roster_root:
+    on_chain = {state.license_id: state.roster_root for state in inputs.chain.licenses}
+    for license_id, roster in inputs.rosters.items():
+        if roster.root != on_chain.get(license_id):
             raise InputRejected(
-                f"license {state.license_id}: roster {root.hex()}, but on chain {state.roster_root.hex()}",
+                f"license {license_id}: roster {roster.root.hex()} is not the one on chain at the cut-off",
                 hint="fetch the roster by its root from the steward or a peer",
             )
 
@@ -222,19 +222,32 @@ def _weights(state: LicenseState, used: Mapping[bytes, int], roster: Roster | No
     return [], BY_NOBODY
 
 
-def _pick_lines(inputs: ReportInputs, settled: list[_Settled]) -> tuple[list[_Settled], list[int]]:
-    """Keep the licenses that changed, at most 100; return them and the ids that must wait.
+def _pick_lines(inputs: ReportInputs, settled: list[_Settled]) -> list[_Settled]:
+    """Keep the licenses that changed, at most 100.
 
     Which ones wait turns with the epoch, so that no license waits for ever. Everything is cumulative: what
     waits is charged later, with its record weights carried.
     """
     changed = [line for line in settled if line.result.new_units or line.result.charge]
     if len(changed) <= MAX_LINES:
-        return changed, []
+        return changed
     first = inputs.chain.epoch * MAX_LINES % len(changed)
     turned = changed[first:] + changed[:first]
-    kept = sorted(turned[:MAX_LINES], key=lambda line: line.result.license_id)
-    return kept, sorted(line.result.license_id for line in turned[MAX_LINES:])
+    return sorted(turned[:MAX_LINES], key=lambda line: line.result.license_id)
+
+
+def _carry(inputs: ReportInputs, lines: tuple[LineResult, ...], usage: Usage) -> dict[int, dict[bytes, int]]:
+    """Keep the record weights that no charge has fully paid, so that what is paid later goes to the people whose
+    use made it due. Tags that the roster does not know would never be paid and are dropped."""
+    free = {state.license_id for state in inputs.chain.licenses if not state.price_per_million_units}
+    paid_up = free | {line.license_id for line in lines if line.charge and not line.carried_due}
+    carried = {}
+    for license_id, weights in usage.items():
+        roster = inputs.rosters.get(license_id)
+        kept = {tag: weight for tag, weight in weights.items() if roster is None or tag in roster.row_of_tag}
+        if license_id not in paid_up and kept:
+            carried[license_id] = kept
+    return carried
 
 
 def _accrue(inputs: ReportInputs, settled: list[_Settled]) -> dict[bytes, int]:
@@ -300,7 +313,7 @@ def _report(
         reserve_total=reserve.total,
         reserve_count=reserve.count,
         consent_root=chain.consent_root,
-        roster_hash=rosters_hash({state.license_id: state.roster_root for state in chain.licenses}),
+        roster_hash=rosters_hash({license_id: roster.root for license_id, roster in inputs.rosters.items()}),
         bundle_hash=bundle.bundle_hash(files),
         lines=lines,
     )

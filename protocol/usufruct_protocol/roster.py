@@ -183,13 +183,9 @@ class Roster:
 def rosters_hash(roots: Mapping[int, bytes]) -> bytes:
     """Return the report's `rosterHash`: keccak of (licenseId u32 ‖ root) pairs, licenses ascending.
 
-    Licenses without a roster (zero root) are left out; none at all gives 32 zero bytes.
+    `roots` are those of the rosters that were used; none at all gives 32 zero bytes.
     """
-    pairs = [
-        license_id.to_bytes(4, "big") + roots[license_id]
-        for license_id in sorted(roots)
-        if any(roots[license_id])
-    ]
+    pairs = [license_id.to_bytes(4, "big") + roots[license_id] for license_id in sorted(roots)]
     return keccak256(b"".join(pairs)) if pairs else bytes(32)
 
 

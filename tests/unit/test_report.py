@@ -277,6 +277,32 @@ def test_an_unknown_record_is_reported_and_pays_nobody() -> None:
     assert built.lines[0].allocated_by == "roster"
 
 
+def test_a_withheld_roster_holds_up_nobody_and_keeps_its_use() -> None:
+    case = one_license()
+    used = {1: {tag(501): 3, tag(502): 1}}
+    withheld = build_report(dataclasses.replace(case, rosters={}, usage=used))
+    assert (withheld.lines[0].charge, withheld.lines[0].carried_due) == (0, 100)
+    assert withheld.carried == used
+    state = dataclasses.replace(case.chain.licenses[0], cumulative_units=100)
+    chain = dataclasses.replace(case.chain, epoch=2, licenses=(state,))
+    found = build_report(
+        ReportInputs(chain, 0, case.heads, {}, case.rosters, withheld.accruals, withheld.carried)
+    )
+    assert sorted(split_word(word) for word in found.words) == [(b"\x01" * 20, 52), (b"\x02" * 20, 17)]
+
+
+def test_what_is_paid_late_goes_to_those_whose_use_made_it_due() -> None:
+    case = one_license(available=30)
+    first = build_report(dataclasses.replace(case, usage={1: {tag(501): 1, tag(4): 7}}))
+    assert first.carried == {1: {tag(501): 1}}
+    state = dataclasses.replace(case.chain.licenses[0], cumulative_units=100, charged=30, available=500)
+    pool = first.lines[0].split.contributors - first.report.notes_total
+    chain = dataclasses.replace(case.chain, epoch=2, licenses=(state,), pool=pool)
+    second = build_report(ReportInputs(chain, 0, case.heads, {}, case.rosters, first.accruals, first.carried))
+    assert [split_word(word) for word in second.words] == [(b"\x01" * 20, 49)]
+    assert not second.carried
+
+
 def test_without_a_roster_units_are_committed_and_stay_due() -> None:
     built = build_report(dataclasses.replace(one_license(roster_root=bytes(32)), rosters={}))
     line = built.lines[0]
@@ -360,6 +386,7 @@ def test_at_most_100_lines_and_the_rest_is_carried_with_its_use() -> None:
     assert len(first.lines) == MAX_LINES
     waiting = set(range(1, count + 1)) - {line.license_id for line in first.lines}
     assert set(first.carried) == waiting
+    assert not any(line.carried_due for line in first.lines)
 
     paid = {line.license_id: line for line in first.lines}
     share = sum(line.split.contributors for line in first.lines) - first.report.notes_total
