@@ -141,7 +141,7 @@ def dev(rpc_url: str | None = None) -> Deployment:
     Without `rpc_url`, on the chain that Brownie is connected to.
     """
     if rpc_url is None:
-        import brownie
+        import brownie  # type: ignore[import-not-found]
 
         rpc_url = brownie.web3.provider.endpoint_uri
     w3 = connect(rpc_url)
