@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 import pytest_socket
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, configuration, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 UNIT_TESTS = ROOT / "tests" / "unit"
 MISSING_SHARED_DATA = pytest.StashKey[set[str]]()
 
+configuration.set_hypothesis_home_dir(ROOT / ".cache" / "hypothesis")
 # No deadlines: the machines that run this are shared, and a slow example is not a wrong one.
 settings.register_profile("dev", max_examples=50, deadline=None)
 settings.register_profile("ci", max_examples=200, deadline=None, derandomize=True, print_blob=True)

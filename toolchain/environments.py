@@ -67,9 +67,13 @@ def run(*command: Path | str) -> None:
 
 
 def install_settings() -> dict[str, str]:
-    """The caller's variables, without those of another active environment."""
+    """The caller's variables, without those of another active environment.
+
+    uv is told to trust the authorities that the machine trusts, as pip does.
+    """
     settings = {key: value for key, value in os.environ.items() if key not in ("VIRTUAL_ENV", "PYTHONHOME")}
     settings["PIP_DISABLE_PIP_VERSION_CHECK"] = "1"
+    settings.setdefault("UV_SYSTEM_CERTS", "true")
     return settings
 
 

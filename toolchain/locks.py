@@ -12,6 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from toolchain import environments
 from toolchain.node import install_settings, node_and_npm
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -46,7 +47,15 @@ def compile_lock(lock: str, sources: list[str], requirement: str | None = None) 
     shape = ["--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-index-url"]
     header = ["--no-emit-find-links", "--custom-compile-command", "make locks"]
     command = [str(UV), "pip", "compile", "--quiet", *shape, *header, "--output-file", lock, *sources]
-    subprocess.run(command, cwd=ROOT, input=requirement, text=True, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        command,
+        cwd=ROOT,
+        env=environments.install_settings(),
+        input=requirement,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        check=True,
+    )
 
 
 def pinned(name: str) -> str:

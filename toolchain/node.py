@@ -18,6 +18,12 @@ MINIMUM_MAJOR = 20
 PYPI_NODE = ROOT / ".cache" / "nodejs"
 NODE_LOCK = ROOT / "requirements" / "node.lock"
 TOOLS = ROOT / "node_modules" / ".bin"
+# Where Debian and its kin, Red Hat and its kin, and Alpine and macOS keep them.
+CERTIFICATE_AUTHORITIES = (
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/cert.pem",
+)
 
 
 def main(arguments: list[str]) -> int:
@@ -34,8 +40,16 @@ def main(arguments: list[str]) -> int:
 
 
 def install_settings(node: Path) -> dict[str, str]:
-    """Environment in which npm, and scripts that start with `env node`, find this node first."""
-    return os.environ | {"PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}"}
+    """Environment in which npm, and scripts that start with `env node`, find this node first.
+
+    Node brings certificate authorities of its own; those the machine trusts are added, or it could not
+    reach a registry behind a company's proxy that pip reaches.
+    """
+    settings = os.environ | {"PATH": f"{node.parent}{os.pathsep}{os.environ['PATH']}"}
+    authorities = next((path for path in CERTIFICATE_AUTHORITIES if Path(path).exists()), None)
+    if authorities is not None:
+        settings.setdefault("NODE_EXTRA_CA_CERTS", authorities)
+    return settings
 
 
 def node_and_npm() -> tuple[Path, list[str]]:
