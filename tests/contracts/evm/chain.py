@@ -259,7 +259,7 @@ class Evm:
         entry: dict[str, Any],
         args: tuple[Any, ...],
         *,
-        sender: Account | Contract | None = None,
+        sender: Account | None = None,
         gas: int = GAS_LIMIT,
         value: int = 0,
     ) -> Any:
@@ -279,7 +279,7 @@ class Evm:
 
     def raw_call(
         self,
-        sender: Account | Contract | None,
+        sender: Account | None,
         to: str,
         data: bytes,
         *,

@@ -37,3 +37,9 @@ def note_tree() -> Contract:
 def report_hash() -> Contract:
     """ReportHash behind its harness."""
     return Evm().deploy("ReportHashHarness", sender=account("deployer"))
+
+
+@pytest.fixture(scope="module")
+def shared_world() -> World:
+    """A world for tests that only read."""
+    return World(Evm())

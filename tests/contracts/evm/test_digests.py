@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-import pytest
 from eth_abi.abi import encode
 from hypothesis import given
 from hypothesis import strategies as st
@@ -14,7 +13,7 @@ from usufruct_protocol import eip712
 from usufruct_protocol.report_types import EpochReport, ReportLine
 from usufruct_protocol.terms import LaneRegistration, LicenseOffer, NoteRedirect
 
-from tests.contracts.evm.chain import CHAIN_ID, Contract, Evm, Reverted
+from tests.contracts.evm.chain import CHAIN_ID, Contract, Reverted
 from tests.contracts.evm.world import World
 from tests.contracts.wire import LICENSES, SETTLEMENT, SPLITTER, STRUCTS, struct_hash, typed_digest
 
@@ -35,11 +34,6 @@ def _value(kind: str) -> st.SearchStrategy[Any]:
     return st.one_of(st.integers(0, 2**bits - 1), st.just(2**bits - 1))
 
 
-@pytest.fixture(scope="module")
-def deployed() -> World:
-    return World(Evm())
-
-
 def on_python(domain: str, contract: Contract, struct_hash: bytes) -> bytes:
     separator = eip712.domain_separator(domain, "1", CHAIN_ID, bytes.fromhex(contract.address[2:]))
     return eip712.typed_digest(separator, struct_hash)
@@ -55,39 +49,39 @@ def test_report_hash_is_the_same_four_ways(report_hash: Contract, values: Sequen
 
 
 @given(values_of("EpochReport"))
-def test_report_digest_binds_the_settlement_and_chain(deployed: World, values: Sequence[Any]) -> None:
+def test_report_digest_binds_the_settlement_and_chain(shared_world: World, values: Sequence[Any]) -> None:
     report = EpochReport(*values)
-    digest = typed_digest(SETTLEMENT, CHAIN_ID, deployed.settlement.address, "EpochReport", report)
-    assert deployed.report_digest(report) == digest
-    assert on_python(SETTLEMENT, deployed.settlement, eip712.epoch_report_hash(report)) == digest
+    digest = typed_digest(SETTLEMENT, CHAIN_ID, shared_world.settlement.address, "EpochReport", report)
+    assert shared_world.report_digest(report) == digest
+    assert on_python(SETTLEMENT, shared_world.settlement, eip712.epoch_report_hash(report)) == digest
 
 
 @given(values_of("LicenseOffer"))
-def test_offer_digest_is_the_same_three_ways(deployed: World, values: Sequence[Any]) -> None:
+def test_offer_digest_is_the_same_three_ways(shared_world: World, values: Sequence[Any]) -> None:
     offer = LicenseOffer(*values)
-    digest = typed_digest(LICENSES, CHAIN_ID, deployed.registry.address, "LicenseOffer", offer)
-    assert deployed.registry.hashOffer(offer) == digest
-    assert on_python(LICENSES, deployed.registry, eip712.license_offer_hash(offer)) == digest
+    digest = typed_digest(LICENSES, CHAIN_ID, shared_world.registry.address, "LicenseOffer", offer)
+    assert shared_world.registry.hashOffer(offer) == digest
+    assert on_python(LICENSES, shared_world.registry, eip712.license_offer_hash(offer)) == digest
 
 
 @given(values_of("LaneRegistration"))
-def test_lane_digest_is_the_same_three_ways(deployed: World, values: Sequence[Any]) -> None:
+def test_lane_digest_is_the_same_three_ways(shared_world: World, values: Sequence[Any]) -> None:
     registration = LaneRegistration(*values)
-    digest = typed_digest(LICENSES, CHAIN_ID, deployed.registry.address, "LaneRegistration", registration)
-    assert deployed.registry.hashLane(registration) == digest
-    assert on_python(LICENSES, deployed.registry, eip712.lane_registration_hash(registration)) == digest
+    digest = typed_digest(LICENSES, CHAIN_ID, shared_world.registry.address, "LaneRegistration", registration)
+    assert shared_world.registry.hashLane(registration) == digest
+    assert on_python(LICENSES, shared_world.registry, eip712.lane_registration_hash(registration)) == digest
 
 
 @given(values_of("NoteRedirect"))
-def test_redirect_digest_is_the_same_three_ways(deployed: World, values: Sequence[Any]) -> None:
+def test_redirect_digest_is_the_same_three_ways(shared_world: World, values: Sequence[Any]) -> None:
     redirect = NoteRedirect(*values)
-    digest = typed_digest(SPLITTER, CHAIN_ID, deployed.splitter.address, "NoteRedirect", redirect)
+    digest = typed_digest(SPLITTER, CHAIN_ID, shared_world.splitter.address, "NoteRedirect", redirect)
     word = int.from_bytes(redirect.payee, "big") << 96 | redirect.amount
-    hashed = deployed.splitter.hashRedirect(
+    hashed = shared_world.splitter.hashRedirect(
         redirect.tree_id, redirect.index, word, redirect.to, redirect.deadline
     )
     assert hashed == digest
-    assert on_python(SPLITTER, deployed.splitter, eip712.note_redirect_hash(redirect)) == digest
+    assert on_python(SPLITTER, shared_world.splitter, eip712.note_redirect_hash(redirect)) == digest
 
 
 @given(values_of("EpochReport"), st.data())

@@ -165,12 +165,16 @@ class World:
         return sign((steward or self.people.steward).key, digest).full
 
     def accept(
-        self, buyer: Account | Contract | None = None, steward: Account | None = None, **changes: Any
+        self, *, buyer: Account | Contract | None = None, steward: Account | None = None, **changes: Any
     ) -> int:
-        """Offer and accept a license; returns its id."""
+        """Offer and accept a license; returns its id. A buyer that is a contract acts for itself."""
         buyer, steward = buyer or self.people.buyer, steward or self.people.steward
         offer = self.offer(buyer=_bytes(buyer), steward=_bytes(steward), **changes)
-        return int(self.registry.accept(offer, self.sign_offer(offer, steward), sender=buyer).value)
+        signature = self.sign_offer(offer, steward)
+        if isinstance(buyer, Account):
+            return int(self.registry.accept(offer, signature, sender=buyer).value)
+        call = self.registry.calldata("accept", offer, signature)
+        return int.from_bytes(buyer.act(self.registry, call, sender=self.people.stranger).value, "big")
 
     def lane(self, license_id: int, key: Account, **changes: Any) -> LaneRegistration:
         """Return a lane registration; fields may be changed by name."""
