@@ -49,6 +49,7 @@ def verify(contracts: Contracts, config: DeployConfig, deployer: str, from_block
     `from_block` is the block of the AccessManager: role events are read from there on.
     Raises: ConfigInvalid naming everything that differs.
     """
+    config = config.checked(deployer)
     _require_code(Rpc(contracts.w3), contracts.deployment)
     expected = [*_wiring(contracts), *_parameters(contracts, config), *_function_roles(contracts)]
     differences = _differences(contracts, expected) + _holder_differences(

@@ -1,0 +1,256 @@
+"""A deployment is wired, handed over, read back, and recognized later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from usufruct_chain import artifacts
+from usufruct_chain.connection import check_chain_id
+from usufruct_chain.deploy import DeployConfig, deploy
+from usufruct_chain.deployment import Deployment
+from usufruct_chain.deployment_check import open_contracts, verify
+from usufruct_chain.reverts import CallReverted
+from usufruct_chain.roles import ADMIN_ROLE, FUNCTION_ROLES, GUARDIAN_ROLE
+from usufruct_chain.rpc import Rpc
+from usufruct_chain.sender import Sender
+from usufruct_protocol.errors import ConfigInvalid, ContractRejected
+from usufruct_protocol.signing import checksum_address
+
+from scripts import deploy as deploy_command
+from scripts.devchain import dev_key
+from tests.integration.chain_world import GENESIS_S, World, unchanged, world, world_config
+
+
+@pytest.fixture(scope="module")
+def shared_world() -> Iterator[World]:
+    with world() as made:
+        yield made
+
+
+@pytest.fixture
+def here(shared_world: World) -> Iterator[World]:
+    with unchanged(shared_world) as made:
+        yield made
+
+
+def recheck(here: World, config: DeployConfig | None = None) -> None:
+    verify(
+        here.contracts,
+        here.config if config is None else config,
+        here.sender("deployer").address,
+        from_block=0,
+    )
+
+
+def test_a_deployment_is_as_asked_and_opens_again(here: World, tmp_path: Path) -> None:
+    recheck(here)
+    here.contracts.deployment.save(tmp_path / "deployment.json")
+    loaded = Deployment.load(tmp_path / "deployment.json")
+    assert loaded == here.contracts.deployment
+    assert open_contracts(here.chain.w3, loaded).deployment == loaded
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "named"),
+    [
+        ("community", "0x" + "11" * 20, "RoyaltySplitter.beneficiary(community)"),
+        ("platform", "0x" + "11" * 20, "RoyaltySplitter.beneficiary(platform)"),
+        ("operators", "0x" + "11" * 20, "RoyaltySplitter.beneficiary(operators)"),
+        ("custodian", "0x" + "11" * 20, "RoyaltySplitter.custodian"),
+        ("guardian", "0x" + "11" * 20, "role guardian is held by"),
+        ("council", "0x" + "11" * 20, "role council is held by"),
+        ("signers", ("0x" + "11" * 20,), "OracleCommittee.signersOf(1)"),
+        ("genesis_s", 1, "UsageSettlement.state"),
+        ("dispute_window_seconds", 1, "UsageSettlement.disputeWindowSeconds"),
+        ("note_minimum", 1, "UsageSettlement.noteMinimum"),
+        ("max_merge_delay_seconds", 1, "RoyaltyEscrow.maxMergeDelaySeconds"),
+        ("checks_cutoff_block", False, "UsageSettlement.checksCutoffBlock"),
+        ("floor_contributors_bps", 1, "LicenseRegistry.floors"),
+        ("templates", (bytes(32),), "LicenseRegistry.templateApproved"),
+    ],
+)
+def test_each_parameter_is_read_back(here: World, field: str, value: Any, named: str) -> None:
+    with pytest.raises(ConfigInvalid) as refused:
+        recheck(here, replace(here.config, **{field: value}))
+    assert named in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["token", "access_manager", "registry", "committee", "escrow", "splitter", "settlement", "epoch_seconds"],
+)
+def test_contracts_of_two_deployments_do_not_mix(here: World, name: str) -> None:
+    other = deploy(here.sender("deployer"), world_config())
+    mixed = replace(here.contracts.deployment, **{name: getattr(other, name)})
+    if name == "epoch_seconds":
+        mixed = replace(mixed, epoch_seconds=other.epoch_seconds + 1)
+    with pytest.raises(ConfigInvalid, match="not those of the deployment file"):
+        open_contracts(here.chain.w3, mixed)
+
+
+def test_the_wrong_chain_and_missing_contracts_are_named(here: World) -> None:
+    with pytest.raises(ConfigInvalid, match="serves chain 31337, the deployment is on chain 1"):
+        check_chain_id(here.chain.w3, 1)
+    with pytest.raises(ConfigInvalid, match="serves chain 31337"):
+        open_contracts(here.chain.w3, replace(here.contracts.deployment, chain_id=5))
+    nowhere = checksum_address(bytes([5] * 20))
+    with pytest.raises(ConfigInvalid, match=f"no contract on chain 31337 at: escrow {nowhere}"):
+        open_contracts(here.chain.w3, replace(here.contracts.deployment, escrow=nowhere))
+
+
+def test_the_deployer_keeps_no_power(here: World) -> None:
+    deployer = here.sender("deployer")
+    for call in (
+        here.contracts.settlement.functions.setNoteMinimum(1),
+        here.contracts.registry.functions.setFloors(0, 0),
+        here.contracts.committee.functions.rotate(list(here.config.signers), 5),
+        here.contracts.access_manager.functions.grantRole(ADMIN_ROLE, deployer.address, 0),
+    ):
+        with pytest.raises(ContractRejected, match="Unauthorized"):
+            deployer.send(call)
+    here.sender("council").send(here.contracts.settlement.functions.setNoteMinimum(77))
+    (minimum,) = here.reader.query([here.contracts.views.settlement.noteMinimum()])
+    assert minimum == 77
+
+
+def test_a_role_too_many_is_named(here: World) -> None:
+    manager = here.contracts.access_manager.functions
+    here.sender("council").send(manager.grantRole(GUARDIAN_ROLE, here.sender("deployer").address, 0))
+    with pytest.raises(ConfigInvalid, match=r"role guardian is held by .* \(the deployer among them\)"):
+        recheck(here)
+    here.sender("council").send(manager.revokeRole(GUARDIAN_ROLE, here.sender("deployer").address))
+    recheck(here)
+    here.sender("council").send(manager.grantRole(9, here.sender("anyone").address, 0))
+    with pytest.raises(ConfigInvalid, match="role 9 is held by"):
+        recheck(here)
+
+
+def test_a_function_given_to_another_role_is_named(here: World) -> None:
+    manager, at = here.contracts.access_manager.functions, here.contracts.deployment
+    selector = bytes.fromhex(here.contracts.settlement.encode_abi("setNoteMinimum", [1])[2:10])
+    here.sender("council").send(manager.setTargetFunctionRole(at.settlement, [selector], GUARDIAN_ROLE))
+    with pytest.raises(ConfigInvalid, match=r"the role of UsageSettlement\.setNoteMinimum is 2, expected 1"):
+        recheck(here)
+
+
+def test_exactly_the_functions_in_the_role_table_are_restricted(here: World) -> None:
+    """Every function that changes anything is called by a stranger with empty arguments."""
+    refused: dict[str, set[str]] = {}
+    for name, contract in (
+        ("LicenseRegistry", here.contracts.registry),
+        ("OracleCommittee", here.contracts.committee),
+        ("RoyaltyEscrow", here.contracts.escrow),
+        ("RoyaltySplitter", here.contracts.splitter),
+        ("UsageSettlement", here.contracts.settlement),
+    ):
+        for entry in artifacts.load(name).abi:
+            if entry["type"] != "function" or entry["stateMutability"] in ("view", "pure"):
+                continue
+            data = contract.encode_abi(entry["name"], [empty(item) for item in entry["inputs"]])
+            call = {"from": here.sender("anyone").address, "to": contract.address, "data": data}
+            (outcome,) = Rpc(here.chain.w3).outcomes([("eth_call", (call, "latest"))])
+            if isinstance(outcome, CallReverted) and outcome.error_name == "AccessManagedUnauthorized":
+                refused.setdefault(name, set()).add(entry["name"])
+    # setAuthority answers to the AccessManager alone, where only admin reaches it.
+    managed = {name: functions - {"setAuthority"} for name, functions in refused.items()}
+    assert managed == {name: set(functions) for name, functions in FUNCTION_ROLES.items()}
+
+
+def empty(item: dict[str, Any]) -> Any:
+    """The emptiest value of an ABI type."""
+    kind = item["type"]
+    if kind.endswith("[]"):
+        return []
+    if kind == "tuple":
+        return tuple(empty(part) for part in item["components"])
+    if kind == "address":
+        return checksum_address(bytes(20))
+    if kind.startswith("bytes"):
+        return bytes(int(kind[5:] or 0))
+    return {"bool": False, "string": ""}.get(kind, 0)
+
+
+def test_unsafe_configs_are_refused_before_anything_is_sent(here: World) -> None:
+    deployer = here.sender("deployer")
+    nonce = deployer.next_nonce()
+    config = world_config()
+    for changed, message in (
+        (replace(config, council=deployer.address), "council is the deployer"),
+        (replace(config, guardian=deployer.address), "guardian is the deployer"),
+        (replace(config, custodian="0x" + "00" * 20), "custodian is the zero address"),
+        (replace(config, platform="0x1234"), "platform: not an address"),
+        (replace(config, signers=(*config.signers, config.signers[0])), "signers name 1 address"),
+    ):
+        with pytest.raises(ConfigInvalid, match=message):
+            deploy(deployer, changed)
+    assert deployer.next_nonce() == nonce
+
+
+def test_an_existing_token_is_used(here: World) -> None:
+    token = here.contracts.deployment.token
+    assert deploy(here.sender("deployer"), replace(world_config(), token=token)).token == token
+
+
+def test_settings_that_a_contract_refuses_are_decoded(here: World) -> None:
+    with pytest.raises(ContractRejected, match="OracleCommittee_TooFewSigners"):
+        deploy(here.sender("deployer"), replace(world_config(), signers=world_config().signers[:3]))
+
+
+def command_line(here: World, tmp_path: Path) -> list[str]:
+    key_file = tmp_path / "deployer.key"
+    key_file.write_text(dev_key(0, "deployer").hex() + "\n")
+    config = world_config()
+    arguments = [
+        "--rpc",
+        here.chain.rpc_url,
+        "--key-file",
+        str(key_file),
+        "--out",
+        str(tmp_path / "out.json"),
+    ]
+    for name in ("council", "guardian", "community", "platform", "operators", "custodian"):
+        arguments += [f"--{name}", getattr(config, name)]
+    for signer in config.signers:
+        arguments += ["--signer", signer]
+    arguments += ["--genesis", str(GENESIS_S), "--epoch-seconds", "600", "--dispute-window-seconds", "60"]
+    arguments += ["--note-minimum", "5", "--max-merge-delay-seconds", "60", "--template", "ab" * 32]
+    return arguments
+
+
+def test_the_command_deploys_and_writes_the_file(
+    here: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command_line(here, tmp_path)
+    assert deploy_command.main(arguments) == 0
+    written = Deployment.load(tmp_path / "out.json")
+    assert json.loads(capsys.readouterr().out) == asdict(written)
+    opened = open_contracts(here.chain.w3, written)
+    (approved,) = here.reader.query([opened.views.registry.templateApproved(bytes([0xAB] * 32))])
+    assert approved
+
+    assert deploy_command.main(arguments) == 1
+    assert "out.json exists" in capsys.readouterr().err
+    assert Deployment.load(tmp_path / "out.json") == written
+
+
+def test_the_command_reports_a_bad_key_without_showing_it(
+    here: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = command_line(here, tmp_path)
+    (tmp_path / "deployer.key").write_text("c0ffee" * 3)
+    assert deploy_command.main(arguments) == 1
+    said = capsys.readouterr().err
+    assert "does not hold 64 hex digits" in said
+    assert "c0ffee" not in said
+    assert not (tmp_path / "out.json").exists()
+
+
+def test_a_dev_deployment_needs_nothing_but_an_endpoint(here: World) -> None:
+    made = deploy_command.dev(here.chain.rpc_url)
+    assert Sender(here.chain.w3, dev_key(0)).address != made.settlement
+    open_contracts(here.chain.w3, made)
