@@ -1,0 +1,131 @@
+"""The only wiring: settings in, a node out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from starlette.applications import Starlette
+from usufruct_chain.connection import connect
+from usufruct_chain.contracts import Contracts
+from usufruct_chain.deployment import Deployment
+from usufruct_chain.deployment_check import open_contracts
+from usufruct_chain.sender import Sender
+from usufruct_chain.signatures import settlement_domain
+from usufruct_protocol.signing import ZERO_ADDRESS, address_of, checksum_address
+
+from usufruct_oracle.adoption import Adoption
+from usufruct_oracle.chain_client import ChainClient
+from usufruct_oracle.epoch import EpochLoop
+from usufruct_oracle.http import NodeHttp
+from usufruct_oracle.intake import Intake
+from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.lane_sync import LaneSync
+from usufruct_oracle.payment import Payment
+from usufruct_oracle.peer_auth import PeerAuth
+from usufruct_oracle.peers import Peers
+from usufruct_oracle.registry import Registry
+from usufruct_oracle.reporting import Reporting
+from usufruct_oracle.rosters import Rosters
+from usufruct_oracle.settings import Settings
+from usufruct_oracle.status import NodeStatus
+from usufruct_oracle.store import Store
+from usufruct_oracle.submission import Stagger, Submission
+from usufruct_oracle.vectors import Vectors
+from usufruct_oracle.voting import Voting
+
+_PATIENCE_POLLS = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A wired node, not yet running."""
+
+    settings: Settings
+    loop: EpochLoop
+    app: Starlette
+    status: NodeStatus
+    store: Store
+    writer: IntakeWriter
+    peers: Peers
+
+    def close(self) -> None:
+        """Finish what waits and release everything."""
+        self.writer.close()
+        self.peers.close()
+        self.store.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Access:
+    """What commands and the node need to reach the chain and to speak as a signer."""
+
+    deployment: Deployment
+    contracts: Contracts
+    key: bytes | None
+    own_address: bytes
+    domain_separator: bytes
+
+
+def open_access(settings: Settings) -> Access:
+    """Read key and deployment, connect, and make sure that the contracts are those of the deployment file.
+
+    Raises: ConfigInvalid, Transient.
+    """
+    key = settings.private_key()
+    deployment = Deployment.load(settings.deployment)
+    contracts = open_contracts(connect(settings.rpc_url), deployment)
+    own_address = ZERO_ADDRESS if key is None else address_of(key)
+    return Access(deployment, contracts, key, own_address, settlement_domain(deployment))
+
+
+def open_peers(settings: Settings, access: Access, registry: Registry) -> tuple[Peers, PeerAuth]:
+    """Return the clients of the other nodes, and what signs and checks requests between nodes."""
+    auth = PeerAuth(access.domain_separator, access.own_address, access.key, registry.signers)
+    return Peers(settings.peers, access.own_address, auth, settings.peer_timeout_seconds), auth
+
+
+def bootstrap(settings: Settings) -> Node:
+    """Wire a node: one process, one database, one key.
+
+    Raises: ConfigInvalid, Incompatible if the database belongs to another node, Transient if the chain is away.
+    """
+    access = open_access(settings)
+    deployment, own_address = access.deployment, access.own_address
+    identity = {
+        "signer": checksum_address(own_address),
+        "settlement": deployment.settlement,
+        "chain_id": str(deployment.chain_id),
+    }
+    store = Store(settings.database, exclusive=True)
+    try:
+        store.bind_identity(identity)
+        writer = IntakeWriter(store, Intake(access.domain_separator))
+        registry = Registry(store, ChainClient(access.contracts, None))
+        peers, auth = open_peers(settings, access, registry)
+        rosters = Rosters(store, peers)
+        status = NodeStatus()
+        sender = None if access.key is None else Sender(access.contracts.w3, access.key)
+        chain = ChainClient(access.contracts, sender)
+        patience_seconds = min(settings.attempt_seconds / 4, _PATIENCE_POLLS * settings.poll_seconds)
+        stagger = Stagger(settings.stagger_seconds)
+        sync = LaneSync(store, writer)
+        loop = EpochLoop(
+            settings,
+            store,
+            chain,
+            registry,
+            Adoption(store, chain, peers, settings.keep_restricted_epochs),
+            Vectors(store, sync, peers, rosters, own_address, patience_seconds),
+            Reporting(store, rosters),
+            Voting(store, peers, access.domain_separator, access.key),
+            Submission(chain, stagger),
+            Payment(store, chain, stagger),
+            status,
+            own_address,
+            deployment.epoch_seconds,
+        )
+        app = NodeHttp(store, writer, registry, rosters, auth, status, own_address, {**identity}).app()
+    except BaseException:
+        store.close()
+        raise
+    return Node(settings, loop, app, status, store, writer, peers)

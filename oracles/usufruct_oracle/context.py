@@ -1,0 +1,73 @@
+"""What the steps of one epoch share: the chain at its cut-off, and the state that the last finalized report left."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from usufruct_protocol.accruals import EMPTY, Accruals
+from usufruct_protocol.bundle import ACCRUALS, CARRIED, LANES, unpack_lanes
+from usufruct_protocol.chain_state import ChainState
+from usufruct_protocol.periods import proposer_index, quorum
+from usufruct_protocol.receipts import Checkpoint
+from usufruct_protocol.usage import Usage, unpack_usage
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """What a finalized report hands on: who has accrued what, what waits, and how far each lane was counted."""
+
+    epoch: int
+    report_hash: bytes
+    accruals: Accruals
+    carried: Usage
+    heads: Mapping[bytes, Checkpoint]
+
+    @classmethod
+    def genesis(cls) -> Base:
+        """Return the state before the first report."""
+        return cls(0, bytes(32), EMPTY, {}, {})
+
+    @classmethod
+    def from_bundle(cls, epoch: int, report_hash: bytes, files: Mapping[str, bytes]) -> Base:
+        """Return the state that a finalized report's bundle describes; the caller has checked its hash."""
+        heads = {head.lane: head for head in unpack_lanes(files[LANES]) if head is not None}
+        accruals, carried = Accruals.from_bytes(files[ACCRUALS]), unpack_usage(files[CARRIED])
+        return cls(epoch, report_hash, accruals, carried, heads)
+
+
+@dataclass(frozen=True)
+class EpochContext:
+    """One epoch being reported. `own_index` is None for a node that is no signer."""
+
+    chain: ChainState
+    base: Base
+    own_index: int | None
+
+    @property
+    def epoch(self) -> int:
+        """The epoch's number."""
+        return self.chain.epoch
+
+    @property
+    def period_end_ms(self) -> int:
+        """End of the period in ms: receipts from then on belong to later epochs."""
+        return self.chain.period_end_s * 1000
+
+    @cached_property
+    def quorum(self) -> int:
+        """How many signers must agree."""
+        return quorum(len(self.chain.signers))
+
+    def proposer(self, attempt: int) -> bytes:
+        """Return the address of the signer who proposes in an attempt."""
+        return self.chain.signers[proposer_index(self.epoch, attempt, len(self.chain.signers))]
+
+    def rank(self, turn: int) -> int:
+        """Return how many signers come before this node when the order starts at signer `turn` mod n.
+
+        A node that is no signer comes after all of them.
+        """
+        count = len(self.chain.signers)
+        return count if self.own_index is None else (self.own_index - turn) % count

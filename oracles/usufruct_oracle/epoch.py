@@ -1,0 +1,195 @@
+"""The epoch loop: look at the chain, do the next step that can be done, and nothing that was done before.
+
+    cut-off → freeze → lane vector → report and bundle → vote → k signatures → submit → finalize → pay
+
+Every step is a function of what is on disk and on the chain, and leaves its result on one of the two before the
+next begins. There is no other memory: a node that is killed anywhere goes on from there when it comes back.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from usufruct_chain.onchain import Block, SettlementState
+from usufruct_protocol.errors import Transient
+from usufruct_protocol.periods import attempt_at
+
+from usufruct_oracle import epoch_store
+from usufruct_oracle.adoption import Adoption
+from usufruct_oracle.chain_client import Chain
+from usufruct_oracle.context import EpochContext
+from usufruct_oracle.epoch_store import Cutoff, StoredReport
+from usufruct_oracle.freezing import freeze
+from usufruct_oracle.payment import Payment
+from usufruct_oracle.registry import Registry
+from usufruct_oracle.reporting import Reporting
+from usufruct_oracle.settings import Settings
+from usufruct_oracle.status import NodeStatus
+from usufruct_oracle.store import Store
+from usufruct_oracle.submission import Submission
+from usufruct_oracle.vectors import Vectors
+from usufruct_oracle.voting import Voting
+
+_log = logging.getLogger(__name__)
+_ATTEMPTS_LOOKED_AT: Final = 3
+
+
+class EpochLoop:
+    """Does the steps of one node. `tick` is called over and over, by one thread."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: Store,
+        chain: Chain,
+        registry: Registry,
+        adoption: Adoption,
+        vectors: Vectors,
+        reporting: Reporting,
+        voting: Voting,
+        submission: Submission,
+        payment: Payment,
+        status: NodeStatus,
+        own_address: bytes,
+        epoch_seconds: int,
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._chain = chain
+        self._registry = registry
+        self._adoption = adoption
+        self._vectors = vectors
+        self._reporting = reporting
+        self._voting = voting
+        self._submission = submission
+        self._payment = payment
+        self._status = status
+        self._own_address = own_address
+        self._epoch_seconds = epoch_seconds
+        self._context: EpochContext | None = None
+        self._idle_at: bytes | None = None
+
+    def tick(self) -> None:
+        """Look once. Costs one request while nothing happened since the last look and nothing is to be done.
+
+        Raises: Transient and the other typed errors; what was done before is kept, and calling again is safe.
+        """
+        head = self._chain.head()
+        if head.hash == self._idle_at:
+            self._status.looked()
+            return
+        self._idle_at = None
+        state = self._chain.settlement_state(head.hash)
+        epoch = state.last_epoch + 1
+        cutoff = self._cutoff(epoch, state)
+        context = self._open(epoch, state, cutoff)
+        is_paying = self._pay(context)
+        if context is not None and cutoff is not None:
+            if state.pending:
+                self._finalize(context, state, head)
+            else:
+                self._report(context, state, cutoff, head)
+        elif not is_paying:
+            self._idle_at = head.hash
+        self._status.looked(
+            head=head.number,
+            head_time_s=head.timestamp_s,
+            epoch=epoch,
+            last_finalized_epoch=state.last_epoch,
+            is_frozen=cutoff is not None,
+            is_pending=state.pending,
+            is_paying=is_paying,
+        )
+
+    def _cutoff(self, epoch: int, state: SettlementState) -> Cutoff | None:
+        """Return the epoch's cut-off, freezing at the first sight of it; None while the period lasts."""
+        with self._store.read() as db:
+            known = epoch_store.cutoff(db, epoch)
+        if known is not None and self._chain.is_canonical(known.block, known.block_hash):
+            return known
+        period_end_s = state.last_period_end_s + self._epoch_seconds
+        found = self._chain.find_cutoff(
+            period_end_s, self._settings.grace_s, state.last_finalized_block, self._settings.finality_depth
+        )
+        if found is None:
+            return None
+        at = Cutoff(found.number, found.hash, found.timestamp_s)
+        if known is None:
+            freeze(self._store, epoch, at, period_end_s)
+        else:
+            _log.warning("a reorganization moved the cut-off of epoch %d to block %d", epoch, at.block)
+            with self._store.write() as db:
+                epoch_store.move_cutoff(db, epoch, at)
+        return at
+
+    def _open(self, epoch: int, state: SettlementState, cutoff: Cutoff | None) -> EpochContext | None:
+        """Return the epoch's context: the chain at its cut-off and the state it starts from.
+
+        Between cut-offs this only takes over what was finalized last.
+        """
+        if cutoff is None:
+            if state.last_epoch:
+                self._adoption.base(state.last_epoch, self._chain.report_hash(state.last_epoch))
+            return None
+        if self._context is None or self._context.chain.cutoff_block_hash != cutoff.block_hash:
+            chain_state = self._chain.read(cutoff.block_hash)
+            if chain_state.epoch != epoch:
+                raise Transient(f"block {cutoff.block} belongs to epoch {chain_state.epoch}, not {epoch}")
+            self._registry.learn(chain_state)
+            base = self._adoption.base(state.last_epoch, chain_state.previous_report_hash)
+            own_index = (
+                chain_state.signers.index(self._own_address)
+                if self._own_address in chain_state.signers
+                else None
+            )
+            self._context = EpochContext(chain_state, base, own_index)
+        return self._context
+
+    def _report(self, context: EpochContext, state: SettlementState, cutoff: Cutoff, head: Block) -> None:
+        """Move the attempt that is on as far as it goes, and post a report once k have signed one."""
+        attempt = attempt_at(
+            head.timestamp_s, cutoff.time_s, self._settings.attempt_seconds, state.next_attempt
+        )
+        self._status.looked(attempt=attempt)
+        vector = self._vectors.obtain(context, attempt)
+        if vector is not None:
+            mine = self._reporting.obtain(context, vector)
+            self._voting.advance(context, mine)
+        for report in self._own_reports(context.epoch):
+            if report.report.attempt < state.next_attempt:
+                continue
+            signatures = self._voting.quorum(context, report)
+            if signatures is not None:
+                self._submission.submit(context, report.report, report.report_hash, signatures)
+                return
+
+    def _finalize(self, context: EpochContext, state: SettlementState, head: Block) -> None:
+        """Finalize the pending report once its window has passed."""
+        pending_hash = self._chain.report_hash(context.epoch)
+        mine = next(
+            (own for own in self._own_reports(context.epoch) if own.report_hash == pending_hash), None
+        )
+        self._status.looked(pending_report="0x" + pending_hash.hex(), is_pending_mine=mine is not None)
+        if head.timestamp_s < state.finalizable_at_s:
+            return
+        if mine is not None:
+            self._submission.finalize(context, mine.report, pending_hash)
+            return
+        submitted = self._chain.submitted(context.epoch)
+        if submitted is not None and submitted.report_hash == pending_hash:
+            _log.warning("epoch %d: finalizing a report that this node did not compute", context.epoch)
+            self._submission.finalize(context, submitted.report, pending_hash)
+
+    def _own_reports(self, epoch: int) -> list[StoredReport]:
+        """Return the reports this node computed for the last few attempts of an epoch, latest first."""
+        with self._store.read() as db:
+            latest = epoch_store.attempts(db, epoch)[: -_ATTEMPTS_LOOKED_AT - 1 : -1]
+            found = [epoch_store.report(db, epoch, attempt) for attempt in latest]
+        return [report for report in found if report is not None]
+
+    def _pay(self, context: EpochContext | None) -> bool:
+        """Pay notes of finalized epochs that are still unpaid; return whether there is more to do soon."""
+        signers = context.chain.signers if context is not None else tuple(sorted(self._registry.signers()))
+        own_index = signers.index(self._own_address) if self._own_address in signers else None
+        return self._payment.step(own_index, len(signers))

@@ -1,0 +1,275 @@
+"""Rows of epochs: frozen heads, vectors, reports, bundles, votes, signatures, finalized reports, rosters.
+
+Functions take the connection of a `Store.read` or `Store.write` block.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sqlite3
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from usufruct_protocol.bundle import RESTRICTED_FILES
+from usufruct_protocol.errors import InvariantBroken
+from usufruct_protocol.report_types import EpochReport
+
+from usufruct_oracle.wire_json import (
+    FileEntry,
+    Vector,
+    Vote,
+    parse_object,
+    report_from,
+    report_json,
+    vector_from,
+    vector_json,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Cutoff:
+    """The block whose state an epoch's report is computed from."""
+
+    block: int
+    block_hash: bytes
+    time_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReport:
+    """The report this node computed for one attempt."""
+
+    report: EpochReport
+    report_hash: bytes
+    bundle_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finalized:
+    """A finalized report whose bundle this node holds."""
+
+    epoch: int
+    report_hash: bytes
+    bundle_hash: bytes
+    attempt: int
+    note_count: int
+    is_paid: bool
+
+
+def cutoff(db: sqlite3.Connection, epoch: int) -> Cutoff | None:
+    """Return the cut-off that this node froze at, or None if it has not frozen the epoch."""
+    row = db.execute(
+        "SELECT cutoff_block, cutoff_block_hash, cutoff_time_s FROM epochs WHERE epoch = ?", (epoch,)
+    ).fetchone()
+    return None if row is None else Cutoff(*row)
+
+
+def freeze(db: sqlite3.Connection, epoch: int, at: Cutoff, heads: Mapping[int, int]) -> None:
+    """Record an epoch's cut-off and how far each lane (by lane_id) was held at this moment. Once per epoch."""
+    db.execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (epoch, at.block, at.block_hash, at.time_s))
+    db.executemany(
+        "INSERT INTO frozen_heads VALUES (?, ?, ?)", [(epoch, lane, count) for lane, count in heads.items()]
+    )
+
+
+def move_cutoff(db: sqlite3.Connection, epoch: int, at: Cutoff) -> None:
+    """Replace a cut-off that a reorganization took away, with what was computed from it. Heads stay frozen."""
+    db.execute(
+        "UPDATE epochs SET cutoff_block = ?, cutoff_block_hash = ?, cutoff_time_s = ? WHERE epoch = ?",
+        (at.block, at.block_hash, at.time_s, epoch),
+    )
+    for table in ("vectors", "reports", "votes"):
+        db.execute(f"DELETE FROM {table} WHERE epoch = ?", (epoch,))
+
+
+def frozen_counts(db: sqlite3.Connection, epoch: int) -> dict[int, int]:
+    """Return lane_id → count as frozen for an epoch."""
+    return dict(db.execute("SELECT lane_id, count FROM frozen_heads WHERE epoch = ?", (epoch,)))
+
+
+def put_vector(db: sqlite3.Connection, vector: Vector) -> None:
+    """Record the vector of an attempt; the first one stays."""
+    body = json.dumps(vector_json(vector))
+    db.execute("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?)", (vector.epoch, vector.attempt, body))
+
+
+def vector(db: sqlite3.Connection, epoch: int, attempt: int) -> Vector | None:
+    """Return the vector this node proposed or accepted for an attempt."""
+    row = db.execute("SELECT body FROM vectors WHERE epoch = ? AND attempt = ?", (epoch, attempt)).fetchone()
+    return None if row is None else vector_from(parse_object(row[0], "stored vector"))
+
+
+def put_report(db: sqlite3.Connection, stored: StoredReport, files: Mapping[str, bytes]) -> None:
+    """Record a computed report with its whole bundle; the first one of an attempt stays."""
+    report = stored.report
+    db.execute(
+        "INSERT OR IGNORE INTO reports VALUES (?, ?, ?, ?, ?)",
+        (
+            report.epoch,
+            report.attempt,
+            stored.report_hash,
+            stored.bundle_hash,
+            json.dumps(report_json(report)),
+        ),
+    )
+    put_bundle(db, report.epoch, stored.bundle_hash, files)
+
+
+def report(db: sqlite3.Connection, epoch: int, attempt: int) -> StoredReport | None:
+    """Return the report this node computed for an attempt."""
+    row = db.execute(
+        "SELECT body, report_hash, bundle_hash FROM reports WHERE epoch = ? AND attempt = ?", (epoch, attempt)
+    ).fetchone()
+    return (
+        None
+        if row is None
+        else StoredReport(report_from(parse_object(row[0], "stored report")), row[1], row[2])
+    )
+
+
+def attempts(db: sqlite3.Connection, epoch: int) -> list[int]:
+    """Return the attempts of an epoch that this node has a report for, ascending."""
+    return [
+        row[0] for row in db.execute("SELECT attempt FROM reports WHERE epoch = ? ORDER BY attempt", (epoch,))
+    ]
+
+
+def put_bundle(db: sqlite3.Connection, epoch: int, bundle_hash: bytes, files: Mapping[str, bytes]) -> None:
+    """Keep a bundle's files by content. The caller has checked them against the hash."""
+    for name, body in files.items():
+        digest = hashlib.sha256(body).digest()
+        db.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, body))
+        db.execute(
+            "INSERT OR IGNORE INTO bundles VALUES (?, ?, ?, ?, ?)",
+            (epoch, bundle_hash, name, digest, len(body)),
+        )
+
+
+def bundle_entries(db: sqlite3.Connection, epoch: int, bundle_hash: bytes) -> dict[str, FileEntry]:
+    """Return the manifest of a bundle; empty when it is not known."""
+    rows = db.execute(
+        "SELECT name, sha256, size FROM bundles WHERE epoch = ? AND bundle_hash = ?", (epoch, bundle_hash)
+    )
+    return {name: FileEntry(sha256, size) for name, sha256, size in rows}
+
+
+def bundle_file(db: sqlite3.Connection, epoch: int, bundle_hash: bytes, name: str) -> bytes | None:
+    """Return one file of a bundle, or None if it is not held (any more)."""
+    row = db.execute(
+        """
+        SELECT body FROM bundles JOIN contents USING (sha256) WHERE epoch = ? AND bundle_hash = ? AND name = ?
+        """,
+        (epoch, bundle_hash, name),
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def bundle_files(db: sqlite3.Connection, epoch: int, bundle_hash: bytes) -> dict[str, bytes]:
+    """Return the files of a bundle that are held."""
+    rows = db.execute(
+        "SELECT name, body FROM bundles JOIN contents USING (sha256) WHERE epoch = ? AND bundle_hash = ?",
+        (epoch, bundle_hash),
+    )
+    return dict(rows.fetchall())
+
+
+def put_vote(db: sqlite3.Connection, epoch: int, attempt: int, signer: bytes, vote: Vote) -> None:
+    """Record what a signer (by address) showed. One that carries a signature is never replaced."""
+    db.execute(
+        """
+        INSERT INTO votes VALUES (?, ?, ?, ?, ?, ?, ?)
+        ON CONFLICT (epoch, attempt, signer) DO UPDATE SET report_hash = excluded.report_hash,
+            bundle_hash = excluded.bundle_hash, signature = excluded.signature WHERE votes.signature IS NULL
+        """,
+        (epoch, attempt, signer, vote.signer_index, vote.report_hash, vote.bundle_hash, vote.signature),
+    )
+
+
+def votes(db: sqlite3.Connection, epoch: int, attempt: int) -> dict[bytes, Vote]:
+    """Return the votes known for an attempt, by signer address."""
+    rows = db.execute(
+        """
+        SELECT signer, signer_index, report_hash, bundle_hash, signature FROM votes
+        WHERE epoch = ? AND attempt = ? ORDER BY signer_index
+        """,
+        (epoch, attempt),
+    )
+    return {row[0]: Vote(*row[1:]) for row in rows}
+
+
+def last_signed(db: sqlite3.Connection) -> tuple[int, int, bytes, bytes] | None:
+    """Return (epoch, attempt, report hash, signature) of the last signature this node gave, or None."""
+    row: tuple[int, int, bytes, bytes] | None = db.execute(
+        "SELECT epoch, attempt, report_hash, signature FROM signed ORDER BY epoch DESC, attempt DESC LIMIT 1"
+    ).fetchone()
+    return row
+
+
+def put_signed(
+    db: sqlite3.Connection, epoch: int, attempt: int, report_hash: bytes, signature: bytes
+) -> None:
+    """Record a signature. Raises: InvariantBroken if (epoch, attempt) does not pass every earlier one."""
+    try:
+        db.execute("INSERT INTO signed VALUES (?, ?, ?, ?)", (epoch, attempt, report_hash, signature))
+    except sqlite3.IntegrityError as error:
+        raise InvariantBroken(f"epoch {epoch}, attempt {attempt}: {error}") from error
+
+
+def put_finalized(db: sqlite3.Connection, report_hash: bytes, final: EpochReport) -> None:
+    """Record a finalized report whose bundle is held, and drop what other attempts of the epoch left."""
+    db.execute(
+        """
+        INSERT INTO finalized VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (epoch) DO UPDATE SET
+            report_hash = excluded.report_hash, bundle_hash = excluded.bundle_hash, attempt = excluded.attempt,
+            note_count = excluded.note_count, is_paid = excluded.is_paid WHERE report_hash <> excluded.report_hash
+        """,
+        (final.epoch, report_hash, final.bundle_hash, final.attempt, final.note_count, final.note_count == 0),
+    )
+    db.execute("DELETE FROM bundles WHERE epoch = ? AND bundle_hash <> ?", (final.epoch, final.bundle_hash))
+
+
+def finalized(db: sqlite3.Connection, epoch: int) -> Finalized | None:
+    """Return a finalized report as this node recorded it."""
+    row = db.execute("SELECT * FROM finalized WHERE epoch = ?", (epoch,)).fetchone()
+    return None if row is None else _finalized(row)
+
+
+def unpaid(db: sqlite3.Connection) -> list[Finalized]:
+    """Return finalized reports with notes that this node has not seen paid, oldest first."""
+    rows = db.execute("SELECT * FROM finalized WHERE NOT is_paid ORDER BY epoch").fetchall()
+    return [_finalized(row) for row in rows]
+
+
+def set_paid(db: sqlite3.Connection, epoch: int) -> None:
+    """Record that every note of an epoch is paid."""
+    db.execute("UPDATE finalized SET is_paid = 1 WHERE epoch = ?", (epoch,))
+
+
+def prune_restricted(db: sqlite3.Connection, before_epoch: int) -> None:
+    """Delete rosters, accruals and usage of older bundles. The manifest rows stay, so that the hash stays explained."""
+    marks = ", ".join("?" * len(RESTRICTED_FILES))
+    db.execute(
+        f"""
+        DELETE FROM contents WHERE sha256 NOT IN (
+            SELECT sha256 FROM bundles WHERE epoch >= ? OR name NOT IN ({marks})
+        )
+        """,
+        (before_epoch, *RESTRICTED_FILES),
+    )
+
+
+def put_roster(db: sqlite3.Connection, root: bytes, body: bytes) -> None:
+    """Keep a roster by its root."""
+    db.execute("INSERT OR IGNORE INTO rosters VALUES (?, ?)", (root, body))
+
+
+def roster(db: sqlite3.Connection, root: bytes) -> bytes | None:
+    """Return the canonical bytes of the roster with a root, or None."""
+    row = db.execute("SELECT body FROM rosters WHERE root = ?", (root,)).fetchone()
+    return None if row is None else row[0]
+
+
+def _finalized(row: tuple[int, bytes, bytes, int, int, int]) -> Finalized:
+    epoch, report_hash, bundle_hash, attempt, note_count, is_paid = row
+    return Finalized(epoch, report_hash, bundle_hash, attempt, note_count, bool(is_paid))

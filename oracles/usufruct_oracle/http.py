@@ -1,0 +1,344 @@
+"""What a node says over HTTP: to meters, stewards, peers, callers and its operator.
+
+Bodies have size limits, answers to peers are signed for, and nothing here decides anything: intake judges, the
+store remembers, the epoch loop acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from usufruct_protocol.batches import MAX_BATCH_BYTES, Batch
+from usufruct_protocol.bundle import RESTRICTED_FILES
+from usufruct_protocol.errors import InputRejected, Transient, UsufructError
+from usufruct_protocol.money import check_uint
+
+from usufruct_oracle import epoch_store, lane_store
+from usufruct_oracle.freezing import frozen_view
+from usufruct_oracle.intake import UnknownLane
+from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.lane_store import Lane
+from usufruct_oracle.peer_auth import HEADER, PeerAuth
+from usufruct_oracle.peers import MAX_ROSTER_BYTES, pack_batches
+from usufruct_oracle.problems import NotFound, TooLarge, on_bug, on_http_exception, on_usufruct_error
+from usufruct_oracle.registry import Registry
+from usufruct_oracle.rosters import Rosters
+from usufruct_oracle.status import NodeStatus
+from usufruct_oracle.store import Store
+from usufruct_oracle.wire_json import (
+    frozen_json,
+    hexed,
+    manifest_json,
+    report_json,
+    signed_checkpoint_json,
+    vector_json,
+    vote_json,
+)
+
+_HEX: Final = re.compile(r"0x[0-9a-fA-F]+")
+_MAX_STALE_S: Final = 60.0
+_BATCHES_PER_ANSWER_BYTES: Final = MAX_BATCH_BYTES
+OCTETS: Final = "application/octet-stream"
+
+
+class NodeHttp:
+    """The handlers of one node. `identity` is what /v1/status says about whose node it is."""
+
+    def __init__(
+        self,
+        store: Store,
+        writer: IntakeWriter,
+        registry: Registry,
+        rosters: Rosters,
+        auth: PeerAuth,
+        status: NodeStatus,
+        own_address: bytes,
+        identity: dict[str, Any],
+    ) -> None:
+        self._store = store
+        self._writer = writer
+        self._registry = registry
+        self._rosters = rosters
+        self._auth = auth
+        self._status = status
+        self._own_address = own_address
+        self._identity = identity
+        self._one_roster_at_a_time = asyncio.Semaphore(1)
+
+    def app(self) -> Starlette:
+        """Return the ASGI application."""
+        get: list[tuple[str, Callable[[Request], Response]]] = [
+            ("/health", self.health),
+            ("/v1/status", self.status),
+            ("/v1/lanes/{lane}", self.lane),
+            ("/v1/lanes/{lane}/batches", self.lane_batches),
+            ("/v1/lanes/{lane}/evidence", self.lane_evidence),
+            ("/v1/rosters/{root}", self.roster),
+            ("/v1/epochs/{epoch:int}", self.epoch),
+            ("/v1/epochs/{epoch:int}/frozen", self.frozen),
+            ("/v1/epochs/{epoch:int}/attempts/{attempt:int}/vector", self.vector),
+            ("/v1/epochs/{epoch:int}/attempts/{attempt:int}/vote", self.vote),
+            ("/v1/epochs/{epoch:int}/bundle", self.manifest),
+            ("/v1/epochs/{epoch:int}/bundle/{name}", self.bundle_file),
+        ]
+        return Starlette(
+            routes=[
+                Route("/v1/batches", self.take_batch, methods=["POST"]),
+                Route("/v1/rosters/{license_id:int}", self.take_roster, methods=["PUT"]),
+                *(Route(path, handler, methods=["GET"]) for path, handler in get),
+            ],
+            exception_handlers={
+                UsufructError: on_usufruct_error,
+                HTTPException: on_http_exception,
+                Exception: on_bug,
+            },
+        )
+
+    async def take_batch(self, request: Request) -> Response:
+        """POST /v1/batches: 200 once every receipt of the batch is on disk."""
+        self._refuse_when_halted()
+        batch = Batch.decode(await _body(request, MAX_BATCH_BYTES))
+        if not self._registry.knows(batch.lane) and not await run_in_threadpool(
+            self._registry.is_registered, batch.lane
+        ):
+            raise UnknownLane(batch.lane)
+        admitted = await asyncio.wrap_future(self._writer.submit(batch))
+        return JSONResponse({"lane": hexed(admitted.lane), "count": admitted.count})
+
+    async def take_roster(self, request: Request) -> Response:
+        """PUT /v1/rosters/{license_id}: keep a roster whose root the steward has set on chain."""
+        self._refuse_when_halted()
+        if self._one_roster_at_a_time.locked():
+            raise Transient("another roster is being taken", hint="send it again in a moment")
+        async with self._one_roster_at_a_time:
+            body = await _body(request, MAX_ROSTER_BYTES)
+            license_id = _number(request, "license_id", 32)
+
+            def put() -> Response:
+                roster = self._rosters.put(license_id, body, self._registry.at_head())
+                return JSONResponse(
+                    {"license_id": license_id, "root": hexed(roster.root), "rows": len(roster.rows)}
+                )
+
+            return await run_in_threadpool(put)
+
+    def health(self, _request: Request) -> Response:
+        """GET /health: 200 while the loop sees the chain and nothing is broken."""
+        age_s = self._status.seconds_since_look()
+        reason = self._status.halted or (
+            f"no look at the chain for {age_s:.0f} s" if age_s > _MAX_STALE_S else ""
+        )
+        content = {"status": "failing" if reason else "ok", "reason": reason}
+        return JSONResponse(content, 503 if reason else 200)
+
+    def status(self, _request: Request) -> Response:
+        """GET /v1/status: whose node this is and what it is doing."""
+        with self._store.read() as db:
+            held = {
+                hexed(lane.lane): {
+                    "count": lane_store.frontier(db, lane.lane_id).count,
+                    "conflict_seq": lane.conflict_seq,
+                }
+                for lane in lane_store.all_lanes(db)
+            }
+        return JSONResponse({**self._identity, **self._status.facts(), "lanes": held})
+
+    def lane(self, request: Request) -> Response:
+        """GET /v1/lanes/{lane}: what is durably held of a lane."""
+        lane = self._lane(request)
+        with self._store.read() as db:
+            held = lane_store.frontier(db, lane.lane_id)
+            point = lane_store.checkpoint_at(db, lane, held.count)
+        return JSONResponse(
+            {
+                "lane": hexed(lane.lane),
+                "license_id": lane.license_id,
+                "count": held.count,
+                "cumulative_units": str(held.cumulative_units),
+                "conflict_seq": lane.conflict_seq,
+                "checkpoint": None if point is None else signed_checkpoint_json(point),
+            }
+        )
+
+    def lane_batches(self, request: Request) -> Response:
+        """GET /v1/lanes/{lane}/batches: receipts with their usage lists, for peers."""
+        self._require_peer(request)
+        lane = self._lane(request)
+        from_seq, to_count = _query_uint(request, "from_seq"), _query_uint(request, "to_count")
+        batches: list[Batch] = []
+        size = 0
+        with self._store.read() as db:
+            while from_seq < to_count:
+                batch = lane_store.cut_batch(db, lane, from_seq)
+                if batch is None or (batches and size + _size(batch) > _BATCHES_PER_ANSWER_BYTES):
+                    break
+                batches.append(batch)
+                size += _size(batch)
+                from_seq = batch.checkpoint.count
+        return Response(pack_batches(batches), media_type=OCTETS)
+
+    def lane_evidence(self, request: Request) -> Response:
+        """GET /v1/lanes/{lane}/evidence: both histories of a lane that signed two, lowest conflict, for peers."""
+        self._require_peer(request)
+        lane = self._lane(request)
+        with self._store.read() as db:
+            found = lane_store.evidence_of(db, lane.lane_id)[:1]
+        return Response(
+            pack_batches([batch for each in found for batch in (each.ours, each.theirs)]), media_type=OCTETS
+        )
+
+    def roster(self, request: Request) -> Response:
+        """GET /v1/rosters/{root}: a roster by its root, for peers."""
+        self._require_peer(request)
+        with self._store.read() as db:
+            body = epoch_store.roster(db, _hex_param(request, "root", 32))
+        if body is None:
+            raise NotFound("no roster with this root is held here")
+        return Response(body, media_type=OCTETS)
+
+    def epoch(self, request: Request) -> Response:
+        """GET /v1/epochs/{epoch}: the finalized report as this node holds it."""
+        number = _number(request, "epoch", 48)
+        with self._store.read() as db:
+            final = epoch_store.finalized(db, number)
+            report = None if final is None else epoch_store.report(db, number, final.attempt)
+        if final is None:
+            raise NotFound(f"epoch {number} is not final here")
+        is_same = report is not None and report.report_hash == final.report_hash
+        return JSONResponse(
+            {
+                "epoch": number,
+                "attempt": final.attempt,
+                "report_hash": hexed(final.report_hash),
+                "bundle_hash": hexed(final.bundle_hash),
+                "note_count": final.note_count,
+                "is_paid": final.is_paid,
+                "report": report_json(report.report) if report is not None and is_same else None,
+            }
+        )
+
+    def frozen(self, request: Request) -> Response:
+        """GET /v1/epochs/{epoch}/frozen: what this node held when it froze the epoch."""
+        with self._store.read() as db:
+            view = frozen_view(db, _number(request, "epoch", 48))
+        if view is None:
+            raise NotFound("this epoch is not frozen here (yet)")
+        return JSONResponse(frozen_json(view))
+
+    def vector(self, request: Request) -> Response:
+        """GET …/vector: the lane vector this node proposed or accepted."""
+        with self._store.read() as db:
+            found = epoch_store.vector(db, _number(request, "epoch", 48), _number(request, "attempt", 32))
+        if found is None:
+            raise NotFound("no vector for this attempt here (yet)")
+        return JSONResponse(vector_json(found))
+
+    def vote(self, request: Request) -> Response:
+        """GET …/vote: which report this node computed, and its signature once k nodes hold the same bundle."""
+        with self._store.read() as db:
+            votes = epoch_store.votes(db, _number(request, "epoch", 48), _number(request, "attempt", 32))
+        mine = votes.get(self._own_address)
+        if mine is None:
+            raise NotFound("no vote for this attempt here (yet)")
+        return JSONResponse(vote_json(mine))
+
+    def manifest(self, request: Request) -> Response:
+        """GET …/bundle: names, digests and sizes of a bundle's files."""
+        epoch, bundle_hash = self._bundle_wanted(request)
+        with self._store.read() as db:
+            entries = epoch_store.bundle_entries(db, epoch, bundle_hash)
+        if not entries:
+            raise NotFound("this bundle is not held here")
+        return JSONResponse(manifest_json(bundle_hash, entries))
+
+    def bundle_file(self, request: Request) -> Response:
+        """GET …/bundle/{name}: one file; rosters, accruals and usage go to peers only."""
+        name = request.path_params["name"]
+        if name in RESTRICTED_FILES:
+            self._require_peer(request)
+        epoch, bundle_hash = self._bundle_wanted(request)
+        with self._store.read() as db:
+            body = epoch_store.bundle_file(db, epoch, bundle_hash, name)
+        if body is None:
+            raise NotFound(f"{name} of this bundle is not held here")
+        return Response(body, media_type=OCTETS)
+
+    def _bundle_wanted(self, request: Request) -> tuple[int, bytes]:
+        """Return epoch and bundle hash: the one in the query, else that of the finalized report."""
+        epoch = _number(request, "epoch", 48)
+        text = request.query_params.get("bundle_hash")
+        if text is not None:
+            return epoch, _hex(text, "bundle_hash", 32)
+        with self._store.read() as db:
+            final = epoch_store.finalized(db, epoch)
+        if final is None:
+            raise NotFound(f"epoch {epoch} is not final here", hint="name the bundle: ?bundle_hash=0x…")
+        return epoch, final.bundle_hash
+
+    def _lane(self, request: Request) -> Lane:
+        address = _hex_param(request, "lane", 20)
+        self._registry.is_registered(address)
+        with self._store.read() as db:
+            lane = lane_store.lane_by_address(db, address)
+        if lane is None:
+            raise NotFound(f"lane {hexed(address)} is not registered on chain")
+        return lane
+
+    def _require_peer(self, request: Request) -> None:
+        query = request.url.query
+        path = request.url.path + (f"?{query}" if query else "")
+        self._auth.check(request.headers.get(HEADER), request.method, path)
+
+    def _refuse_when_halted(self) -> None:
+        reason = self._status.halted
+        if reason:
+            raise Transient(f"this node has stopped taking input: {reason}", hint="send to another node")
+
+
+async def _body(request: Request, max_bytes: int) -> bytes:
+    """Read a request body, refusing it as soon as it is known to be too large."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > max_bytes:
+        raise TooLarge(f"body of {announced} bytes; at most {max_bytes}", hint="send less at once")
+    parts: list[bytes] = []
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > max_bytes:
+            raise TooLarge(f"body of more than {max_bytes} bytes", hint="send less at once")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _size(batch: Batch) -> int:
+    return len(batch.records) + sum(len(opening) + 12 for opening in batch.openings.values()) + 256
+
+
+def _hex_param(request: Request, name: str, length: int) -> bytes:
+    return _hex(request.path_params[name], name, length)
+
+
+def _hex(text: str, name: str, length: int) -> bytes:
+    if len(text) != 2 + 2 * length or not _HEX.fullmatch(text):
+        raise InputRejected(f"{name} must be 0x and {2 * length} hex digits")
+    return bytes.fromhex(text[2:])
+
+
+def _number(request: Request, name: str, bits: int) -> int:
+    return check_uint(request.path_params[name], bits, name)
+
+
+def _query_uint(request: Request, name: str) -> int:
+    text = request.query_params.get(name, "")
+    if not (text.isascii() and text.isdecimal() and len(text) <= 18):
+        raise InputRejected(f"query parameter {name} must be a whole number")
+    return int(text)

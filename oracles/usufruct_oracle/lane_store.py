@@ -1,0 +1,297 @@
+"""Rows of lanes, receipts, openings and checkpoints.
+
+Functions take the connection of a `Store.read` or `Store.write` block, so that callers decide what belongs to
+one transaction. Nothing here judges: what comes in has been verified by `intake`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import accumulate
+from struct import Struct
+from typing import Final
+
+from usufruct_protocol.batches import Batch
+from usufruct_protocol.chain_state import LaneState
+from usufruct_protocol.receipts import Checkpoint, LaneFrontier, receipt_hashes
+
+_RECORD: Final = Struct(">QQ16s32s32sQ")
+_NO_USAGE: Final = bytes(32)
+_MAX_INTEGER: Final = 2**63 - 1
+_MAX_QUARANTINED: Final = 1_000
+_QUARANTINE_HEAD_BYTES: Final = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """A registered lane as the store knows it. `conflict_seq`: see schema.sql."""
+
+    lane_id: int
+    lane: bytes
+    license_id: int
+    valid_from_ms: int
+    valid_to_ms: int
+    unit_cap: int
+    conflict_seq: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SignedCheckpoint:
+    """A checkpoint and the lane's signature over it."""
+
+    checkpoint: Checkpoint
+    signature: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A batch of ours and one of theirs, signed by one lane, that differ at `seq`."""
+
+    seq: int
+    ours: Batch
+    theirs: Batch
+
+
+def put_lanes(db: sqlite3.Connection, lanes: Iterable[LaneState]) -> None:
+    """Insert or update registered lanes."""
+    db.executemany(
+        """
+        INSERT INTO lanes (lane, license_id, valid_from_ms, valid_to_ms, unit_cap) VALUES (?, ?, ?, ?, ?)
+        ON CONFLICT (lane) DO UPDATE SET license_id = excluded.license_id,
+            valid_from_ms = excluded.valid_from_ms, valid_to_ms = excluded.valid_to_ms, unit_cap = excluded.unit_cap
+        """,
+        [
+            (
+                lane.lane,
+                lane.license_id,
+                min(lane.valid_from_ms, _MAX_INTEGER),
+                min(lane.valid_to_ms, _MAX_INTEGER),
+                lane.unit_cap.to_bytes(16, "big"),
+            )
+            for lane in lanes
+        ],
+    )
+
+
+def lane_by_address(db: sqlite3.Connection, lane: bytes) -> Lane | None:
+    """Return a registered lane, or None."""
+    row = db.execute("SELECT * FROM lanes WHERE lane = ?", (lane,)).fetchone()
+    return None if row is None else _lane(row)
+
+
+def all_lanes(db: sqlite3.Connection) -> list[Lane]:
+    """Return every registered lane, in the order in which this node learned of them."""
+    return [_lane(row) for row in db.execute("SELECT * FROM lanes ORDER BY lane_id")]
+
+
+def frontier(db: sqlite3.Connection, lane_id: int) -> LaneFrontier:
+    """Return how far a lane is held; an empty frontier for a lane without receipts."""
+    row = db.execute(
+        "SELECT frontier FROM checkpoints WHERE lane_id = ? ORDER BY count DESC LIMIT 1", (lane_id,)
+    ).fetchone()
+    return LaneFrontier() if row is None else LaneFrontier.from_bytes(row[0])
+
+
+def frontier_at(db: sqlite3.Connection, lane: Lane, count: int) -> LaneFrontier:
+    """Return the frontier after the first `count` receipts, which must be held.
+
+    Counts on from the nearest checkpoint below, so at most one batch is hashed again.
+    """
+    row = db.execute(
+        "SELECT frontier FROM checkpoints WHERE lane_id = ? AND count <= ? ORDER BY count DESC LIMIT 1",
+        (lane.lane_id, count),
+    ).fetchone()
+    start = LaneFrontier() if row is None else LaneFrontier.from_bytes(row[0])
+    if start.count < count:
+        blob = records(db, lane.lane_id, start.count, count)
+        last = _RECORD.unpack(blob[-_RECORD.size :])
+        start.extend(receipt_hashes(lane.lane, blob))
+        start.cumulative_units, start.last_issued_at_ms = int.from_bytes(last[2], "big"), last[5]
+    return start
+
+
+def records(db: sqlite3.Connection, lane_id: int, from_seq: int, to_seq: int) -> bytes:
+    """Return the 104-byte records of receipts [from_seq, to_seq), all of which must be held."""
+    row = db.execute(
+        "SELECT count, cumulative_units FROM checkpoints WHERE lane_id = ? AND count <= ? ORDER BY count DESC LIMIT 1",
+        (lane_id, from_seq),
+    ).fetchone()
+    base, cumulative = (0, 0) if row is None else (row[0], int.from_bytes(row[1], "big"))
+    rows = db.execute(
+        """
+        SELECT seq, units, usage_root, request_hash, issued_at_ms FROM receipts
+        WHERE lane_id = ? AND seq >= ? AND seq < ? ORDER BY seq
+        """,
+        (lane_id, base, to_seq),
+    ).fetchall()
+    totals = list(accumulate((units for _, units, *_ in rows), initial=cumulative))[1:]
+    pack = _RECORD.pack
+    return b"".join(
+        pack(seq, units, total.to_bytes(16, "big"), usage_root or _NO_USAGE, request_hash, issued_at_ms)
+        for (seq, units, usage_root, request_hash, issued_at_ms), total in zip(rows, totals, strict=True)
+        if seq >= from_seq
+    )
+
+
+def insert_receipts(
+    db: sqlite3.Connection, lane_id: int, new_records: bytes, openings: Mapping[int, bytes]
+) -> None:
+    """Insert verified records that continue the lane, and the usage lists that belong to them."""
+    db.executemany(
+        "INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?)",
+        [
+            (lane_id, seq, units, None if usage_root == _NO_USAGE else usage_root, request_hash, issued_at_ms)
+            for seq, units, _, usage_root, request_hash, issued_at_ms in _RECORD.iter_unpack(new_records)
+        ],
+    )
+    db.executemany(
+        "INSERT INTO openings VALUES (?, ?, ?)", [(lane_id, seq, data) for seq, data in openings.items()]
+    )
+
+
+def insert_checkpoint(
+    db: sqlite3.Connection, lane_id: int, signed: SignedCheckpoint, after: LaneFrontier
+) -> None:
+    """Insert a verified checkpoint and the frontier it confirms."""
+    point = signed.checkpoint
+    db.execute(
+        "INSERT INTO checkpoints VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (
+            lane_id,
+            point.count,
+            point.cumulative_units.to_bytes(16, "big"),
+            point.receipts_root,
+            signed.signature,
+            after.last_issued_at_ms,
+            after.to_bytes(),
+        ),
+    )
+
+
+def checkpoint_at(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
+    """Return the checkpoint held at exactly this count, or None."""
+    row = db.execute(
+        f"SELECT {_POINT} FROM checkpoints WHERE lane_id = ? AND count = ?", (lane.lane_id, count)
+    ).fetchone()
+    return None if row is None else _signed(lane.lane, row)
+
+
+def checkpoint_below(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
+    """Return the highest checkpoint held below a count, or None."""
+    row = db.execute(
+        f"SELECT {_POINT} FROM checkpoints WHERE lane_id = ? AND count < ? ORDER BY count DESC LIMIT 1",
+        (lane.lane_id, count),
+    ).fetchone()
+    return None if row is None else _signed(lane.lane, row)
+
+
+def checkpoint_above(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
+    """Return the lowest checkpoint held above a count, or None."""
+    row = db.execute(
+        f"SELECT {_POINT} FROM checkpoints WHERE lane_id = ? AND count > ? ORDER BY count LIMIT 1",
+        (lane.lane_id, count),
+    ).fetchone()
+    return None if row is None else _signed(lane.lane, row)
+
+
+def last_issued_at_ms(db: sqlite3.Connection, lane_id: int, count: int) -> int | None:
+    """Return the time of the last receipt below the checkpoint at this count, or None if none is held there."""
+    row = db.execute(
+        "SELECT last_issued_at_ms FROM checkpoints WHERE lane_id = ? AND count = ?", (lane_id, count)
+    ).fetchone()
+    return None if row is None else row[0]
+
+
+def countable_head(
+    db: sqlite3.Connection, lane: Lane, before_ms: int, max_count: int = _MAX_INTEGER
+) -> SignedCheckpoint | None:
+    """Return the highest checkpoint up to a count whose last receipt was issued before a time and that no
+    conflict reaches.
+    """
+    limit = max_count if lane.conflict_seq is None else min(max_count, lane.conflict_seq)
+    row = db.execute(
+        f"""
+        SELECT {_POINT} FROM checkpoints
+        WHERE lane_id = ? AND count <= ? AND last_issued_at_ms < ? ORDER BY count DESC LIMIT 1
+        """,
+        (lane.lane_id, limit, min(before_ms, _MAX_INTEGER)),
+    ).fetchone()
+    return None if row is None else _signed(lane.lane, row)
+
+
+def cut_batch(db: sqlite3.Connection, lane: Lane, from_seq: int) -> Batch | None:
+    """Return receipts from a seq up to the next checkpoint held, with their openings; None at the end."""
+    point = checkpoint_above(db, lane, from_seq)
+    if point is None:
+        return None
+    to_seq = point.checkpoint.count
+    openings = dict(
+        db.execute(
+            "SELECT seq, usage_list FROM openings WHERE lane_id = ? AND seq >= ? AND seq < ? ORDER BY seq",
+            (lane.lane_id, from_seq, to_seq),
+        )
+    )
+    blob = records(db, lane.lane_id, from_seq, to_seq)
+    return Batch(lane.lane, from_seq, blob, point.checkpoint, point.signature, openings)
+
+
+def usage_lists(db: sqlite3.Connection, lane_id: int, from_seq: int, to_seq: int) -> Iterator[bytes]:
+    """Yield the packed usage lists of receipts [from_seq, to_seq)."""
+    rows = db.execute(
+        "SELECT usage_list FROM openings WHERE lane_id = ? AND seq >= ? AND seq < ? ORDER BY seq",
+        (lane_id, from_seq, to_seq),
+    )
+    return (row[0] for row in rows)
+
+
+def stop_at_conflict(db: sqlite3.Connection, lane: Lane, evidence: Evidence) -> None:
+    """Keep the evidence, and let nothing of the lane count from its lowest conflicting seq on."""
+    db.execute(
+        "INSERT OR IGNORE INTO evidence (lane_id, seq, ours, theirs) VALUES (?, ?, ?, ?)",
+        (lane.lane_id, evidence.seq, evidence.ours.encode(), evidence.theirs.encode()),
+    )
+    db.execute(
+        "UPDATE lanes SET conflict_seq = min(coalesce(conflict_seq, ?), ?) WHERE lane_id = ?",
+        (evidence.seq, evidence.seq, lane.lane_id),
+    )
+
+
+def evidence_of(db: sqlite3.Connection, lane_id: int) -> list[Evidence]:
+    """Return what shows that a lane signed two histories, lowest seq first."""
+    rows = db.execute(
+        "SELECT seq, ours, theirs FROM evidence WHERE lane_id = ? ORDER BY seq, evidence_id", (lane_id,)
+    )
+    return [Evidence(seq, Batch.decode(ours), Batch.decode(theirs)) for seq, ours, theirs in rows]
+
+
+def quarantine(
+    db: sqlite3.Connection, lane: bytes, seq: int | None, code: str, reason: str, body: bytes, sha256: bytes
+) -> None:
+    """Remember refused input and why; the oldest rows make room, so that garbage cannot fill the disk."""
+    db.execute(
+        "INSERT INTO quarantine (lane, seq, code, reason, size, sha256, head) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        (lane, seq, code, reason, len(body), sha256, body[:_QUARANTINE_HEAD_BYTES]),
+    )
+    db.execute(
+        "DELETE FROM quarantine WHERE quarantine_id <= (SELECT max(quarantine_id) FROM quarantine) - ?",
+        (_MAX_QUARANTINED,),
+    )
+
+
+_POINT: Final = "count, cumulative_units, receipts_root, signature"
+
+
+def _signed(lane: bytes, row: tuple[int, bytes, bytes, bytes]) -> SignedCheckpoint:
+    count, cumulative_units, receipts_root, signature = row
+    return SignedCheckpoint(
+        Checkpoint(lane, count, int.from_bytes(cumulative_units, "big"), receipts_root), signature
+    )
+
+
+def _lane(row: tuple[int, bytes, int, int, int, bytes, int | None]) -> Lane:
+    lane_id, lane, license_id, valid_from_ms, valid_to_ms, unit_cap, conflict_seq = row
+    return Lane(
+        lane_id, lane, license_id, valid_from_ms, valid_to_ms, int.from_bytes(unit_cap, "big"), conflict_seq
+    )

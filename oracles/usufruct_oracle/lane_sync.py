@@ -1,0 +1,156 @@
+"""Getting receipts that other nodes hold and this one does not, and finding out about dishonest lanes on the way.
+
+Whatever a peer sends goes through the same intake as what a meter sends; a peer is a messenger, not a witness.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import Final
+
+from usufruct_protocol.batches import Batch
+from usufruct_protocol.errors import Transient, UsufructError
+from usufruct_protocol.receipts import CheckpointRootWrong, CheckpointUnitsWrong, LaneFault
+from usufruct_protocol.receipts.faults import CumulativeUnitsWrong
+
+from usufruct_oracle import lane_store
+from usufruct_oracle.context import EpochContext
+from usufruct_oracle.intake import LaneStopped
+from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.lane_store import Lane, SignedCheckpoint
+from usufruct_oracle.peers import Peer, checkpoint_only
+from usufruct_oracle.store import Store
+from usufruct_oracle.wire_json import FrozenHeads
+
+_log = logging.getLogger(__name__)
+_COMMIT_TIMEOUT_S: Final = 60.0
+_OTHER_HISTORY: Final = (CheckpointRootWrong, CheckpointUnitsWrong, CumulativeUnitsWrong)
+
+
+class LaneSync:
+    """Pulls lanes from peers into the store."""
+
+    def __init__(self, store: Store, writer: IntakeWriter) -> None:
+        self._store = store
+        self._writer = writer
+
+    def lane(self, address: bytes) -> Lane:
+        """Return a lane that the registry lists. Raises: Transient if the store has not heard of it yet."""
+        with self._store.read() as db:
+            lane = lane_store.lane_by_address(db, address)
+        if lane is None:
+            raise Transient(f"lane 0x{address.hex()} is not in the store yet")
+        return lane
+
+    def is_countable(self, context: EpochContext, signed: SignedCheckpoint) -> bool:
+        """Tell whether this node would sign for a lane head.
+
+        It is the one already finalized; or it is held whole, its last receipt lies before the period's end,
+        and no conflict reaches it. (Validity and cap hold for everything in the store.)
+        """
+        point = signed.checkpoint
+        if context.base.heads.get(point.lane) == point:
+            return True
+        with self._store.read() as db:
+            lane = lane_store.lane_by_address(db, point.lane)
+            if lane is None or (lane.conflict_seq is not None and point.count > lane.conflict_seq):
+                return False
+            held = lane_store.checkpoint_at(db, lane, point.count)
+            last_ms = lane_store.last_issued_at_ms(db, lane.lane_id, point.count)
+        return (
+            held is not None
+            and held.checkpoint == point
+            and last_ms is not None
+            and last_ms < context.period_end_ms
+        )
+
+    def obtain(self, context: EpochContext, signed: SignedCheckpoint, sources: Iterable[Peer]) -> bool:
+        """Make sure that a lane head is held whole, asking the sources in turn; tell whether it is countable."""
+        if self.is_countable(context, signed):
+            return True
+        lane = self.lane(signed.checkpoint.lane)
+        for source in (None, *sources):
+            if source is not None:
+                self._pull(lane, signed.checkpoint.count, source)
+            if self._held_count(lane) >= signed.checkpoint.count:
+                # A cut that this node did not know: the same receipts under another checkpoint.
+                self._take(checkpoint_only(signed.checkpoint, signed.signature))
+            if self.is_countable(context, signed):
+                return True
+        return False
+
+    def learn_conflicts(self, peer: Peer, frozen: FrozenHeads) -> None:
+        """Fetch and judge the evidence behind conflicts that a peer knows of and this node does not."""
+        for address, seq in frozen.conflicts.items():
+            with self._store.read() as db:
+                lane = lane_store.lane_by_address(db, address)
+            if lane is not None and (lane.conflict_seq is None or seq < lane.conflict_seq):
+                self.learn_conflict(peer, address)
+
+    def learn_conflict(self, peer: Peer, lane: bytes) -> None:
+        """Fetch and judge what a peer holds against one lane."""
+        try:
+            batches = peer.evidence(lane)
+        except UsufructError as error:
+            _log.debug("no evidence from %s: %s", peer, error)
+            return
+        for batch in batches:
+            if batch.lane == lane:
+                self._take(batch)
+
+    def _pull(self, lane: Lane, to_count: int, peer: Peer) -> None:
+        """Take receipts from a peer until the lane is held up to a count, or the peer has no more to give."""
+        while (held := self._held_count(lane)) < to_count:
+            try:
+                batches = peer.batches(lane.lane, held, to_count)
+            except UsufructError as error:
+                _log.debug("no receipts from %s: %s", peer, error)
+                return
+            for batch in batches:
+                refusal = self._take(batch)
+                if isinstance(refusal, _OTHER_HISTORY):
+                    self._find_fork(lane, peer)
+                if refusal is not None:
+                    return
+            if self._held_count(lane) == held:
+                return
+
+    def _find_fork(self, lane: Lane, peer: Peer) -> None:
+        """Look for the lowest receipt in which a peer's history of a lane differs from ours, by halving.
+
+        The batch that begins below the fork and reaches beyond it proves the conflict, and intake keeps it.
+        """
+        agreed, differs = 0, self._held_count(lane)
+        while agreed < differs:
+            middle = (agreed + differs) // 2
+            try:
+                batches = peer.batches(lane.lane, middle, middle + 1)
+            except UsufructError:
+                return
+            if not batches or batches[0].first_seq != middle:
+                return
+            refusal = self._take(batches[0])
+            if refusal is None:
+                agreed = max(middle + 1, min(batches[0].checkpoint.count, differs))
+            elif isinstance(refusal, LaneFault):
+                differs = middle
+            else:
+                return  # LaneStopped: found; anything else: nothing to learn here
+
+    def _take(self, batch: Batch) -> UsufructError | None:
+        """Hand a batch to intake; return why it was refused, or None if it is durable."""
+        try:
+            self._writer.submit(batch).result(timeout=_COMMIT_TIMEOUT_S)
+        except LaneStopped as stopped:
+            return stopped
+        except UsufructError as error:
+            _log.debug("batch from a peer refused: %s", error)
+            return error
+        except TimeoutError as error:
+            raise Transient(f"a batch was not stored within {_COMMIT_TIMEOUT_S:g} s") from error
+        return None
+
+    def _held_count(self, lane: Lane) -> int:
+        with self._store.read() as db:
+            return lane_store.frontier(db, lane.lane_id).count

@@ -1,0 +1,87 @@
+"""Rosters by root: put by stewards, fetched from peers, kept by what the chain names them."""
+
+from __future__ import annotations
+
+from usufruct_protocol.chain_state import ChainState
+from usufruct_protocol.errors import InputRejected
+from usufruct_protocol.roster import Roster
+
+from usufruct_oracle import epoch_store
+from usufruct_oracle.peers import Peers
+from usufruct_oracle.store import Store
+
+_NO_ROSTER = bytes(32)
+
+
+class WrongRoster(InputRejected):
+    """The roster is not the one whose root the steward set on chain."""
+
+    code = "wrong_roster"
+
+
+class Rosters:
+    """The rosters this node holds or can get."""
+
+    def __init__(self, store: Store, peers: Peers) -> None:
+        self._store = store
+        self._peers = peers
+        self._parsed: dict[bytes, Roster] = {}
+
+    def put(self, license_id: int, body: bytes, chain: ChainState) -> Roster:
+        """Keep a roster that a steward sends. `chain` is the state at the head.
+
+        Raises: InputRejected for bytes that are no roster; WrongRoster unless its root is on chain for the license.
+        """
+        roster = Roster.from_bytes(body)
+        on_chain = next(
+            (state.roster_root for state in chain.licenses if state.license_id == license_id), None
+        )
+        if on_chain is None:
+            raise WrongRoster(f"license {license_id} does not exist", hint="check the number in the path")
+        if roster.root != on_chain:
+            raise WrongRoster(
+                f"license {license_id} has roster root 0x{on_chain.hex()} on chain, this roster is 0x{roster.root.hex()}",
+                hint="set the roster on chain first, then send the same bytes here",
+            )
+        self._keep(roster.root, body)
+        return roster
+
+    def missing(self, chain: ChainState) -> tuple[int, ...]:
+        """Return the licenses, ascending, whose roster neither this node nor a reachable peer has."""
+        return tuple(
+            state.license_id
+            for state in chain.licenses
+            if state.roster_root != _NO_ROSTER and not self._fetch(state.roster_root)
+        )
+
+    def load(self, chain: ChainState) -> dict[int, Roster]:
+        """Return the rosters at hand that govern at a block, by license."""
+        wanted = {
+            state.license_id: state.roster_root for state in chain.licenses if state.roster_root != _NO_ROSTER
+        }
+        found = {license_id: self._roster(root) for license_id, root in wanted.items()}
+        self._parsed = {root: roster for root, roster in self._parsed.items() if root in wanted.values()}
+        return {license_id: roster for license_id, roster in found.items() if roster is not None}
+
+    def _roster(self, root: bytes) -> Roster | None:
+        if root not in self._parsed:
+            with self._store.read() as db:
+                body = epoch_store.roster(db, root)
+            if body is None:
+                return None
+            self._parsed[root] = Roster.from_bytes(body)
+        return self._parsed[root]
+
+    def _fetch(self, root: bytes) -> bool:
+        with self._store.read() as db:
+            if epoch_store.roster(db, root) is not None:
+                return True
+        body = self._peers.first(lambda peer: peer.roster(root))
+        if body is None:
+            return False
+        self._keep(root, body)
+        return True
+
+    def _keep(self, root: bytes, body: bytes) -> None:
+        with self._store.write() as db:
+            epoch_store.put_roster(db, root, body)

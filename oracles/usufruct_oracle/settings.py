@@ -1,0 +1,170 @@
+"""What an operator decides about a node: one JSON file, read once at startup.
+
+Paths in it are relative to the file's own folder. Secrets are named by path, never written into the file.
+"""
+
+from __future__ import annotations
+
+import json
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from usufruct_protocol.errors import ConfigInvalid, InputRejected
+from usufruct_protocol.signing import address_of, parse_address
+
+_REQUIRED: Final = ("rpc_url", "deployment", "database", "peers", "attempt_seconds")
+_OPTIONAL: Final[Mapping[str, Any]] = {
+    "key_file": None,
+    "host": "127.0.0.1",
+    "port": 8645,
+    "grace_s": 60,
+    "finality_depth": 0,
+    "stagger_seconds": 5.0,
+    "poll_seconds": 2.0,
+    "peer_timeout_seconds": 5.0,
+    "keep_restricted_epochs": 3,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The settings of one node.
+
+    key_file:               32 bytes as hex, readable by its owner only; None runs the node dry: it checks and
+                            serves everything, and neither signs nor sends
+    peers:                  signer address → base URL, this node's own entry included or not
+    grace_s:                chain seconds between a period's end and its cut-off; equal on all nodes
+    finality_depth:         blocks below the head at which a block counts as final; equal on all nodes
+    attempt_seconds:        chain seconds until the next signer may propose; equal on all nodes
+    stagger_seconds:        how long a node lets each node of a better rank go first when it sends transactions
+    poll_seconds:           pause between two looks at the chain
+    keep_restricted_epochs: finalized epochs whose rosters, accruals and usage lists are kept
+    """
+
+    rpc_url: str
+    deployment: Path
+    database: Path
+    key_file: Path | None
+    host: str
+    port: int
+    peers: Mapping[bytes, str]
+    grace_s: int
+    finality_depth: int
+    attempt_seconds: int
+    stagger_seconds: float
+    poll_seconds: float
+    peer_timeout_seconds: float
+    keep_restricted_epochs: int
+
+    @classmethod
+    def load(cls, path: Path) -> Settings:
+        """Read node.json. Raises: ConfigInvalid naming the file, the setting and what is wrong with it."""
+        try:
+            data = json.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigInvalid(
+                f"{path}: cannot be read: {error.strerror}", hint="usufruct-oracle init writes one"
+            ) from error
+        except ValueError as error:
+            raise ConfigInvalid(f"{path}: not JSON: {error}") from error
+        if not isinstance(data, dict):
+            raise ConfigInvalid(f"{path}: expected a JSON object")
+        return _Reader(path, data).settings()
+
+    def private_key(self) -> bytes | None:
+        """Read the signer's key, or None for a dry run. Raises: ConfigInvalid, never showing the content."""
+        path = self.key_file
+        if path is None:
+            return None
+        try:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            text = path.read_text(encoding="ascii").strip().removeprefix("0x")
+            key = bytes.fromhex(text)
+            address_of(key)
+        except OSError as error:
+            raise ConfigInvalid(f"key file {path}: {error.strerror}") from error
+        except (ValueError, InputRejected) as error:
+            raise ConfigInvalid(
+                f"key file {path}: not a private key", hint="64 hex digits on one line"
+            ) from error
+        if mode & 0o077:
+            raise ConfigInvalid(
+                f"key file {path}: others can read it (mode {mode:o})", hint=f"chmod 600 {path}"
+            )
+        return key
+
+
+class _Reader:
+    """Takes settings out of a JSON object one by one, so that every complaint names file and setting."""
+
+    def __init__(self, path: Path, data: dict[str, Any]) -> None:
+        self._path = path
+        unknown = sorted(data.keys() - {*_REQUIRED, *_OPTIONAL})
+        if unknown:
+            raise ConfigInvalid(f"{path}: unknown setting {unknown[0]!r}", hint="check the spelling")
+        missing = [name for name in _REQUIRED if name not in data]
+        if missing:
+            raise ConfigInvalid(f"{path}: {missing[0]!r} is missing")
+        self._data = {**_OPTIONAL, **data}
+
+    def settings(self) -> Settings:
+        return Settings(
+            rpc_url=self._text("rpc_url"),
+            deployment=self._file("deployment"),
+            database=self._file("database"),
+            key_file=self._file("key_file") if self._data["key_file"] is not None else None,
+            host=self._text("host"),
+            port=self._integer("port", 0, 65_535),
+            peers=self._peers(),
+            grace_s=self._integer("grace_s", 0, 86_400),
+            finality_depth=self._integer("finality_depth", 0, 100_000),
+            attempt_seconds=self._integer("attempt_seconds", 1, 86_400),
+            stagger_seconds=self._seconds("stagger_seconds", 0.0),
+            poll_seconds=self._seconds("poll_seconds", 0.01),
+            peer_timeout_seconds=self._seconds("peer_timeout_seconds", 0.05),
+            keep_restricted_epochs=self._integer("keep_restricted_epochs", 2, 1_000_000),
+        )
+
+    def _bad(self, name: str, expected: str) -> ConfigInvalid:
+        return ConfigInvalid(f"{self._path}: {name} must be {expected}, got {self._data[name]!r}")
+
+    def _text(self, name: str) -> str:
+        value = self._data[name]
+        if not isinstance(value, str) or not value or value.startswith("<"):
+            raise self._bad(name, "a text, not empty and not a placeholder")
+        return value
+
+    def _file(self, name: str) -> Path:
+        return self._path.parent / self._text(name)
+
+    def _integer(self, name: str, low: int, high: int) -> int:
+        value = self._data[name]
+        if type(value) is not int or not low <= value <= high:
+            raise self._bad(name, f"a whole number from {low} to {high}")
+        return value
+
+    def _seconds(self, name: str, low: float) -> float:
+        value = self._data[name]
+        if type(value) not in (int, float) or not low <= value <= 86_400:
+            raise self._bad(name, f"a number of seconds from {low} to 86400")
+        return float(value)
+
+    def _peers(self) -> dict[bytes, str]:
+        value = self._data["peers"]
+        if not isinstance(value, dict):
+            raise self._bad("peers", "an object of signer address → URL")
+        peers: dict[bytes, str] = {}
+        for text, url in value.items():
+            try:
+                address = parse_address(text)
+            except InputRejected as error:
+                raise ConfigInvalid(f"{self._path}: peers: {error}") from error
+            if not isinstance(url, str) or not url.startswith(("http://", "https://")):
+                raise ConfigInvalid(f"{self._path}: peers: {text} needs an http(s) URL, got {url!r}")
+            if address in peers:
+                raise ConfigInvalid(f"{self._path}: peers: {text} is named twice")
+            peers[address] = url.rstrip("/")
+        return peers

@@ -1,0 +1,122 @@
+"""Votes and signatures: sign only what enough others hold, and never the same (epoch, attempt) twice.
+
+A vote shows which report, and so which bundle, a node has stored. Once k nodes show the same one, each signs;
+the signature is on disk before anybody can see it.
+Source: docs/spec.md, agreement 6; DESIGN section 8.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from usufruct_protocol.eip712 import typed_digest
+from usufruct_protocol.errors import InputRejected
+from usufruct_protocol.signing import recover, sign_digest
+
+from usufruct_oracle import epoch_store
+from usufruct_oracle.context import EpochContext
+from usufruct_oracle.epoch_store import StoredReport
+from usufruct_oracle.peers import Peers
+from usufruct_oracle.store import Store
+from usufruct_oracle.wire_json import Vote
+
+_log = logging.getLogger(__name__)
+
+
+class Voting:
+    """Casts this node's vote, collects the others', and signs."""
+
+    def __init__(
+        self, store: Store, peers: Peers, domain_separator: bytes, private_key: bytes | None
+    ) -> None:
+        self._store = store
+        self._peers = peers
+        self._domain = domain_separator
+        self._key = private_key
+
+    def advance(self, context: EpochContext, mine: StoredReport) -> None:
+        """Show this node's vote, look at the others', sign when k agree."""
+        epoch, attempt = mine.report.epoch, mine.report.attempt
+        self._cast(context, mine)
+        self._collect(context, epoch, attempt)
+        with self._store.read() as db:
+            votes = epoch_store.votes(db, epoch, attempt)
+        agreeing = [vote for vote in votes.values() if _agrees(vote, mine)]
+        if len(agreeing) >= context.quorum and context.own_index is not None:
+            self._sign(context, context.own_index, mine)
+
+    def quorum(self, context: EpochContext, mine: StoredReport) -> dict[int, bytes] | None:
+        """Return k signatures by signer index over this node's report, if they are there."""
+        with self._store.read() as db:
+            votes = epoch_store.votes(db, mine.report.epoch, mine.report.attempt)
+        signatures = {
+            vote.signer_index: vote.signature
+            for vote in votes.values()
+            if vote.signature is not None and _agrees(vote, mine)
+        }
+        if len(signatures) < context.quorum:
+            return None
+        return dict(sorted(signatures.items())[: context.quorum])
+
+    def _cast(self, context: EpochContext, mine: StoredReport) -> None:
+        if context.own_index is None or self._key is None:
+            return
+        epoch, attempt = mine.report.epoch, mine.report.attempt
+        own_address = context.chain.signers[context.own_index]
+        with self._store.read() as db:
+            if own_address in epoch_store.votes(db, epoch, attempt):
+                return
+        vote = Vote(context.own_index, mine.report_hash, mine.bundle_hash, None)
+        with self._store.write() as db:
+            epoch_store.put_vote(db, epoch, attempt, own_address, vote)
+
+    def _collect(self, context: EpochContext, epoch: int, attempt: int) -> None:
+        """Ask the peers whose signature over this attempt is not here yet."""
+        with self._store.read() as db:
+            known = epoch_store.votes(db, epoch, attempt)
+        signed = {address for address, vote in known.items() if vote.signature is not None}
+        answers = self._peers.ask_all(
+            lambda peer: None if peer.address in signed else peer.vote(epoch, attempt)
+        )
+        for address, vote in answers.items():
+            if vote is None or address not in context.chain.signers:
+                continue
+            checked = self._checked(vote, context.chain.signers.index(address), address)
+            if checked is not None and checked != known.get(address):
+                with self._store.write() as db:
+                    epoch_store.put_vote(db, epoch, attempt, address, checked)
+
+    def _checked(self, vote: Vote, index: int, address: bytes) -> Vote | None:
+        """Return a peer's vote if it is its own and its signature, if any, is good."""
+        if vote.signer_index != index:
+            _log.warning("0x%s votes as signer %d, it is signer %d", address.hex(), vote.signer_index, index)
+            return None
+        if vote.signature is not None:
+            try:
+                signer = recover(typed_digest(self._domain, vote.report_hash), vote.signature)
+            except InputRejected as error:
+                _log.warning("signature of 0x%s refused: %s", address.hex(), error)
+                return None
+            if signer != address:
+                _log.warning("0x%s shows a signature of 0x%s", address.hex(), signer.hex())
+                return None
+        return vote
+
+    def _sign(self, context: EpochContext, own_index: int, mine: StoredReport) -> None:
+        """Sign a report, if (epoch, attempt) is higher than everything signed before; durable when it returns."""
+        if self._key is None:
+            return
+        epoch, attempt = mine.report.epoch, mine.report.attempt
+        with self._store.write() as db:
+            last = epoch_store.last_signed(db)
+            if last is not None and last[:2] >= (epoch, attempt):
+                return
+            signature = sign_digest(self._key, typed_digest(self._domain, mine.report_hash))
+            epoch_store.put_signed(db, epoch, attempt, mine.report_hash, signature)
+            vote = Vote(own_index, mine.report_hash, mine.bundle_hash, signature)
+            epoch_store.put_vote(db, epoch, attempt, context.chain.signers[own_index], vote)
+        _log.info("signed epoch %d, attempt %d: 0x%s", epoch, attempt, mine.report_hash.hex())
+
+
+def _agrees(vote: Vote, mine: StoredReport) -> bool:
+    return (vote.report_hash, vote.bundle_hash) == (mine.report_hash, mine.bundle_hash)

@@ -1,0 +1,55 @@
+"""A process that takes batches as fast as it can and says what it has acknowledged, until it is killed.
+
+python crashing_node.py <database> <first receipts> <batches>
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from pathlib import Path
+
+from usufruct_oracle import lane_store
+from usufruct_oracle.intake import Intake
+from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.store import Store
+
+from tests.unit.oracle.lane_kit import DOMAIN, KitLane, record_tag
+
+RECEIPTS = 2_000
+PER_BATCH = 10
+
+
+def whole_lane() -> KitLane:
+    """The same lane in parent and child: everything in it is derived, nothing is drawn."""
+    kit = KitLane(9)
+    kit.meter(*range(RECEIPTS // 2))
+    kit.meter(*range(RECEIPTS // 2), usage=[(record_tag(1), 1), (record_tag(2), 3)])
+    return kit
+
+
+def main() -> None:
+    store = Store(Path(sys.argv[1]), exclusive=True)
+    kit = whole_lane()
+    with store.write() as db:
+        lane_store.put_lanes(db, [kit.state()])
+    with store.read() as db:
+        lane = lane_store.lane_by_address(db, kit.address)
+        assert lane is not None
+        start = lane_store.frontier(db, lane.lane_id).count
+    writer = IntakeWriter(store, Intake(DOMAIN))
+    batches = [kit.batch(first, first + PER_BATCH) for first in range(start, RECEIPTS, PER_BATCH)]
+    say("ready")
+    waiting = deque(writer.submit(batch) for batch in batches)
+    while waiting:
+        say(str(waiting.popleft().result().count))
+    say("done")
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main()
