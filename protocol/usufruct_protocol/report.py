@@ -237,8 +237,8 @@ def _pick_lines(inputs: ReportInputs, settled: list[_Settled]) -> list[_Settled]
 
 
 def _carry(inputs: ReportInputs, lines: tuple[LineResult, ...], usage: Usage) -> dict[int, dict[bytes, int]]:
-    """Keep the record weights that no charge has fully paid, so that what is paid later goes to the people whose
-    use made it due. Tags that the roster does not know would never be paid and are dropped."""
+    """Keep the record weights that no charge has fully paid, so that what is paid later goes to the people
+    whose use made it due. Tags that the roster does not know would never be paid and are dropped."""
     free = {state.license_id for state in inputs.chain.licenses if not state.price_per_million_units}
     paid_up = free | {line.license_id for line in lines if line.charge and not line.carried_due}
     carried = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import random
 from itertools import pairwise
 
@@ -27,7 +28,7 @@ BIG = 2**96 - 1
 
 
 def tag(number: int) -> bytes:
-    return number.to_bytes(32, "big")
+    return hashlib.sha256(number.to_bytes(8, "big")).digest()
 
 
 @st.composite
@@ -51,7 +52,7 @@ def rosters(draw: st.DrawFn, license_id: int) -> Roster:
                 threshold_base_units=draw(st.sampled_from([0, 0, 1, 1000])),
                 salt=tag(1000 + purse),
                 record_tags=tuple(
-                    tag(license_id * 10_000 + purse * 100 + record) for record in sorted(records)
+                    sorted(tag(license_id * 10_000 + purse * 100 + record) for record in records)
                 ),
             )
         )
@@ -71,7 +72,7 @@ def inputs(draw: st.DrawFn) -> ReportInputs:
             number = len(lanes)
             lanes.append(LaneState(number, bytes([number + 1]) * 20, license_id, 0, 2**63, 2**100))
             heads.append(
-                Checkpoint(bytes([number + 1]) * 20, units + 1, units, tag(number)) if units else None
+                Checkpoint(bytes([number + 1]) * 20, units + 1, units, tag(7000 + number)) if units else None
             )
         licenses.append(
             LicenseState(
