@@ -78,10 +78,12 @@ class Rpc:
             answers: Any = self._provider.make_batch_request(
                 [(RPCEndpoint(method), params) for method, params in part]
             )
-        if isinstance(answers, dict):
-            raise _error_of("a batch", answers.get("error"), self.endpoint)
-        if len(answers) != len(part):
-            raise Transient(f"{self.endpoint} answered {len(answers)} of {len(part)} requests")
+            if isinstance(answers, dict):
+                raise _error_of("a batch", answers["error"], self.endpoint)
+            # web3 numbers requests upwards and has sorted the answers by these numbers.
+            numbers = {answer["id"] for answer in answers}
+        if len(answers) != len(part) or len(numbers) != len(part):
+            raise Transient(f"{self.endpoint} answered {len(numbers)} of {len(part)} requests")
         return [self._outcome(method, answer) for (method, _), answer in zip(part, answers, strict=True)]
 
     def _outcome(self, method: str, answer: Any) -> Any:
