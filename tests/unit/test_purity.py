@@ -17,8 +17,8 @@ PACKAGE = Path(usufruct_protocol.__file__).parent
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
 ALLOWED_IMPORTS = {
-    "__future__", "array", "base64", "coincurve", "collections", "dataclasses", "enum", "functools", "hashlib",
-    "hmac", "itertools", "operator", "re", "struct", "tiny_keccak", "typing", "usufruct_protocol",
+    "__future__", "array", "base64", "coincurve", "collections", "dataclasses", "enum", "functools",
+    "hashlib", "hmac", "itertools", "operator", "re", "struct", "tiny_keccak", "typing", "usufruct_protocol",
 }  # fmt: skip
 """Everything else is refused, so that a new module has to be thought about before it gets in."""
 
