@@ -177,13 +177,27 @@ class Lane:
                 return False
             return writer.checkpoint()
 
-    def check_ready(self) -> None:
-        """Raise what a call of one unit would meet now, as far as it is known without writing a receipt.
+    def check_usable(self) -> None:
+        """Raise what stopped the lane for good, if anything did: SpoolDoubtful, LaneClosed."""
+        self._check_process()
+        self._writer.check_usable()
 
-        After a failed write this tries writing again, at most once a second. Raises: as `meter`.
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last write failed; `check_ready` then writes, and takes as long as the disk does."""
+        return self._writer.is_failing
+
+    def check_ready(self) -> None:
+        """Raise what a call of one unit would meet now, so that no work is done that cannot be counted.
+
+        Quick, but after a failed write: then it tries writing again, at most once a second.
+        Raises: as `meter`.
         """
-        with self._writing() as writer:
-            writer.check_ready()
+        self._check_process()
+        self._writer.check_ready()
+        if self._writer.is_failing:
+            with self._mutex:
+                self._writer.retry_writing()
 
     def stop(self, error: SpoolDoubtful) -> None:
         """Refuse every further signature, now and after reopening, because of what is known of the spool."""
@@ -210,12 +224,15 @@ class Lane:
     @contextmanager
     def _writing(self) -> Iterator[LaneWriter]:
         """The writer, for one thread of the process that opened the lane. Raises: LaneClosed."""
-        if os.getpid() != self._pid:  # before the mutex, whose owner may not exist in this process
+        self._check_process()  # before the mutex, whose owner may not exist in this process
+        with self._mutex:
+            yield self._writer
+
+    def _check_process(self) -> None:
+        if os.getpid() != self._pid:
             raise LaneClosed(
                 "the lane was opened before this process was forked", hint="open it in each worker process"
             )
-        with self._mutex:
-            yield self._writer
 
     def _in_group(self, call: MeteredCall) -> Outcome:
         """Meter a call together with whatever other threads have queued meanwhile: one write for all."""

@@ -13,6 +13,8 @@ import time
 from pathlib import Path
 from typing import Self
 
+from usufruct_protocol.errors import ConfigInvalid
+
 from usufruct_meter.errors import LaneLocked
 
 _RETRY_S = 0.02
@@ -28,10 +30,16 @@ class LaneLock:
     def acquire(cls, spool: Path, *, wait_s: float = 0.0) -> Self:
         """Take the lock of a spool, trying for `wait_s`: siblings probe it for a moment.
 
-        Raises: LaneLocked if another process (or another opening in this one) has it.
+        Raises: LaneLocked if another process (or another opening in this one) has it; ConfigInvalid if the
+        lock file cannot be made.
         """
         deadline = time.monotonic() + wait_s
-        descriptor = os.open(lock_path(spool), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            descriptor = os.open(lock_path(spool), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise ConfigInvalid(
+                f"lock {lock_path(spool)}: {error.strerror}", hint="is spool right?"
+            ) from error
         while True:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -147,11 +147,20 @@ class LaneWriter:
         if self._broken is not None:
             raise self._broken
 
+    @property
+    def is_failing(self) -> bool:
+        """Whether the last write failed for a reason that may pass."""
+        return self._probe_at is not None
+
     def check_ready(self) -> None:
-        """Raise what a call of one unit would meet now; tries a failed disk again once a second."""
+        """Raise what a call of one unit would meet now. Only reads; safe without the mutex."""
         self.check_usable()
-        self.terms.check_time(max(self.frontier.last_issued_at_ms, self.clock_ms()))
-        self.terms.check_cap(self.frontier.cumulative_units + 1)
+        frontier = self.frontier
+        self.terms.check_time(max(frontier.last_issued_at_ms, self.clock_ms()))
+        self.terms.check_cap(frontier.cumulative_units + 1)
+
+    def retry_writing(self) -> None:
+        """Try a failed disk again, at most once a second. Raises: as `Spool.append`."""
         if self._probe_at is None:
             return
         if time.monotonic() < self._probe_at:
