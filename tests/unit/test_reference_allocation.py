@@ -49,3 +49,15 @@ def test_many_purses_take_the_sampled_threshold(shape: str, leftover_share: floa
     weights = SHAPES[shape](draw, 20_000)
     pot = sum(weights) * 3 + int(len(weights) * leftover_share) + 1
     assert allocate(pot, weights) == reference.allocate_in_order(pot, weights)
+
+
+@pytest.mark.parametrize(("sampled", "others", "pot"), [(1, 1_000, 2_000), (1_000, 900, 8_000)])
+def test_a_sample_that_misleads_changes_nothing(sampled: int, others: int, pot: int) -> None:
+    """Every fourth purse is in the sample; if those are far lighter or heavier, the bracket misses.
+
+    Each part is 0 or 1 here, so the remainders are the weights times the pot.
+    """
+    weights = [sampled + i % 500 if i % 4 == 0 else others + i % 499 for i in range(20_000)]
+    parts = allocate(pot, weights)
+    assert set(parts) == {0, 1}
+    assert parts == reference.allocate_in_order(pot, weights)
