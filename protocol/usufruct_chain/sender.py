@@ -134,7 +134,7 @@ class Sender:
     def _put_in_pool(self, outgoing: _Outgoing) -> tuple[int, bytes]:
         """Simulate, sign and hand over; returns the nonce used and the transaction hash."""
         nonce, stuck = self._free_nonce()
-        fee_percent = FEE_STEP_PERCENT if stuck else 100
+        fee_percent = 100
         for _ in range(MAX_TRIES):
             # A replacement runs where the stuck one would have: right after what is mined.
             terms = self._simulate(outgoing, "latest" if stuck else "pending")
@@ -143,7 +143,9 @@ class Sender:
                 self._rpc.request("eth_sendRawTransaction", hexed(raw))
             except Transient as error:
                 refusal = str(error).lower()
-                if "underpriced" in refusal or "fee too low" in refusal:
+                is_known = "already known" in refusal or "already imported" in refusal
+                # The stuck transaction may be this very one: only a higher fee makes it another.
+                if "underpriced" in refusal or "fee too low" in refusal or (is_known and stuck):
                     fee_percent = fee_percent * FEE_STEP_PERCENT // 100
                     continue
                 if "nonce too low" in refusal:
@@ -153,7 +155,7 @@ class Sender:
                     raise Transient(
                         f"{self.address} cannot pay for gas: {error}", hint="top up the account"
                     ) from error
-                if "already known" not in refusal and "already imported" not in refusal:
+                if not is_known:
                     raise
             return nonce, keccak256(raw)
         raise Transient(

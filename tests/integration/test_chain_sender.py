@@ -130,6 +130,24 @@ def test_what_reverts_only_when_mined_is_decoded_too(here: World) -> None:
     assert here.reader.account(license_id).deposited == USDC
 
 
+def test_what_somebody_else_is_about_to_do_is_not_sent_again(here: World) -> None:
+    """Nodes that submit the same report find a peer's transaction in the pool before they pay for one."""
+    license_id = here.accept()
+    here.sender("anyone").send(here.contracts.token.functions.mint(here.sender("buyer").address, 2 * USDC))
+    call = calls.deposit_with_authorization(
+        here.contracts, license_id, dev_key(0, "buyer"), USDC, bytes([5] * 32)
+    )
+    with mining_stopped(here.chain):
+        first, outcome = in_thread(lambda: here.sender("anyone").send(call))
+        wait_for_pending(here.chain, 1)
+        with pytest.raises(CallReverted, match="TestUSDC_AuthorizationUsed"):
+            here.sender("council").send(call)
+        assert here.chain.rpc("txpool_status")["pending"] == "0x1"
+        here.chain.mine()
+        first.join(20)
+    assert outcome[0]["status"] == 1
+
+
 def send_over_the_head(here: World, key: bytes, call: Any, nonce: int | None = None) -> None:
     """Put a transaction into the pool without simulation, at a fee that gets it mined first."""
     account = Account.from_key(key)
@@ -185,14 +203,15 @@ def test_a_restarted_sender_does_not_do_the_same_thing_twice(here: World) -> Non
     assert error.error_name == "LicenseRegistry_OfferUsed"
 
 
-def test_a_transaction_that_stays_pending_is_replaced_at_a_higher_fee(here: World) -> None:
+@pytest.mark.parametrize("wanted", [1, 2], ids=["the same again", "something else"])
+def test_a_transaction_that_stays_pending_is_replaced_at_a_higher_fee(here: World, wanted: int) -> None:
     key = dev_key(0, "steward")
     with mining_stopped(here.chain):
         with pytest.raises(Transient):
             Sender(here.chain.w3, key, receipt_timeout_s=0.2).send(cancel_offer(here, 1))
         stuck = here.chain.rpc("txpool_content")["pending"]
         after = Sender(here.chain.w3, key, receipt_timeout_s=1.0)
-        sending, outcome = in_thread(lambda: after.send(cancel_offer(here, 2)))
+        sending, outcome = in_thread(lambda: after.send(cancel_offer(here, wanted)))
         deadline = time.monotonic() + 10
         while here.chain.rpc("txpool_content")["pending"] == stuck:
             assert time.monotonic() < deadline, "the stuck transaction was never replaced"
@@ -201,8 +220,7 @@ def test_a_transaction_that_stays_pending_is_replaced_at_a_higher_fee(here: Worl
         sending.join(20)
     (receipt,) = outcome
     assert receipt["status"] == 1
-    assert not offer_used(here, 1)
-    assert offer_used(here, 2)
+    assert [offer_used(here, number) for number in (1, 2)] == [wanted == 1, wanted == 2]
 
 
 def test_a_second_process_with_the_same_key_is_noticed(here: World) -> None:

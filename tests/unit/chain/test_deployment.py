@@ -183,8 +183,8 @@ def test_calldata_that_only_looks_like_a_report_is_passed_over(tail: bytes) -> N
 
 
 REPORT = EpochReport(
-    1, 0, bytes(32), 2, 3, bytes(32), 1, 1, bytes(32), 0, bytes(32), 0, 0, bytes(32), 0, 0, bytes(32), bytes(32),
-    bytes(32), (),
+    1, 0, bytes(32), 2, 3, bytes(32), 1, 1, bytes(32), 0, bytes(32), 0, 0, bytes(32), 0, 0,
+    bytes(32), bytes(32), bytes(32), (),
 )  # fmt: skip
 
 
