@@ -11,7 +11,7 @@ import re
 from collections import namedtuple
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -83,6 +83,45 @@ def selector_of(entry: dict[str, Any]) -> bytes:
     return keccak(signature_of(entry).encode())[:4]
 
 
+@dataclass(frozen=True)
+class Function:
+    """A function of an ABI with what calling it needs, worked out once."""
+
+    name: str
+    selector: bytes
+    inputs: tuple[dict[str, Any], ...]
+    outputs: tuple[dict[str, Any], ...]
+    input_types: tuple[str, ...]
+    output_types: tuple[str, ...]
+    mutability: str
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> Function:
+        """Read one ABI entry."""
+        inputs, outputs = tuple(entry["inputs"]), tuple(entry["outputs"])
+        return cls(
+            entry["name"],
+            selector_of(entry),
+            inputs,
+            outputs,
+            tuple(map(canonical_type, inputs)),
+            tuple(map(canonical_type, outputs)),
+            entry["stateMutability"],
+        )
+
+    @property
+    def is_view(self) -> bool:
+        """Whether it can change no state."""
+        return self.mutability in ("view", "pure")
+
+
+@cache
+def functions_of(name: str) -> dict[str, Function]:
+    """All functions of an artifact, by name (no contract here overloads one)."""
+    abi = load_artifact(name).abi
+    return {entry["name"]: Function.of(entry) for entry in abi if entry["type"] == "function"}
+
+
 @cache
 def _struct_type(names: tuple[str, ...]) -> Any:
     make: Any = namedtuple
@@ -110,41 +149,37 @@ class Contract:
 
     def __init__(self, chain: Evm, artifact: Artifact, address: str) -> None:
         self.chain = chain
-        self.artifact = artifact
+        self.name = artifact.name
         self.address = address
+        self.functions = functions_of(artifact.name)
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
-        entry = self.functions.get(name)
-        if entry is None:
-            raise AttributeError(f"{self.artifact.name} has no function {name}")
+        if name not in self.functions:
+            raise AttributeError(f"{self.name} has no function {name}")
 
         def invoke(*args: Any, **options: Any) -> Any:
-            return self.chain.invoke(self, entry, args, **options)
+            return self.chain.invoke(self, name, args, **options)
 
         return invoke
 
-    @cached_property
-    def functions(self) -> dict[str, dict[str, Any]]:
-        """ABI entries of all functions, by name (no contract here overloads one)."""
-        return {entry["name"]: entry for entry in self.artifact.abi if entry["type"] == "function"}
-
     def selector(self, name: str) -> bytes:
         """Return the four bytes that name a function."""
-        return selector_of(self.functions[name])
+        return self.functions[name].selector
 
     def calldata(self, name: str, *args: Any) -> bytes:
         """Return the bytes that call a function."""
-        entry = self.functions[name]
-        types = [canonical_type(item) for item in entry["inputs"]]
-        return selector_of(entry) + bytes(encode(types, _plain(args)))
+        function = self.functions[name]
+        return function.selector + bytes(encode(function.input_types, _plain(args)))
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (int, str)):
+        return value
     if isinstance(value, (Contract, Account)):
         return value.address
     if isinstance(value, (tuple, list)):
         return tuple(_plain(item) for item in value)
-    return as_abi(value) if not isinstance(value, str) else value
+    return as_abi(value)
 
 
 class Evm:
@@ -256,7 +291,7 @@ class Evm:
     def invoke(
         self,
         contract: Contract,
-        entry: dict[str, Any],
+        name: str,
         args: tuple[Any, ...],
         *,
         sender: Account | None = None,
@@ -264,14 +299,15 @@ class Evm:
         value: int = 0,
     ) -> Any:
         """Call a function and decode what it returns. Raises: Reverted."""
-        is_view = entry["stateMutability"] in ("view", "pure")
-        data = contract.calldata(entry["name"], *args)
-        output = self.raw_call(sender, contract.address, data, gas=gas, value=value, is_static=is_view)
-        types = [canonical_type(item) for item in entry["outputs"]]
-        items = zip(entry["outputs"], decode(types, output), strict=True)
+        function = contract.functions[name]
+        data = contract.calldata(name, *args)
+        output = self.raw_call(
+            sender, contract.address, data, gas=gas, value=value, is_static=function.is_view
+        )
+        items = zip(function.outputs, decode(function.output_types, output), strict=True)
         values = [_named(parameter, item) for parameter, item in items]
         result = values[0] if len(values) == 1 else tuple(values)
-        if is_view:
+        if function.is_view:
             return result
         made = self._vm.result
         assert made is not None

@@ -47,6 +47,21 @@ def test_inv_01_a_fee_on_transfer_is_refused_at_the_door(fee_bps: int) -> None:
     assert world.escrow.account(license_id).deposited == 0
 
 
+def test_inv_01_a_fee_that_begins_after_the_deposit_delays_finalization_and_loses_nothing() -> None:
+    """The splitter would get less than was charged, and the last to be paid would find nothing."""
+    world = World(Evm(), "FeeToken", (0,))
+    license_id = world.accept()
+    world.deposit(license_id, 1_000)
+    report = world.post([(license_id, 1_000, 1_000)])
+    world.until(world.settlement.state().finalizableAt)
+    world.token.setFeeBps(1, sender=world.people.stranger)
+    with pytest.raises(Reverted, match="RoyaltyEscrow_WrongDelta"):
+        world.settlement.finalize(report, sender=world.people.stranger)
+    world.token.setFeeBps(0, sender=world.people.stranger)
+    world.settlement.finalize(report, sender=world.people.stranger)
+    assert world.token.balanceOf(world.splitter) == 1_000
+
+
 # -- tokens without answers, and with the wrong one ----------------------------------------------------------
 
 
@@ -126,17 +141,16 @@ def test_inv_04_an_answer_too_long_to_copy_does_not_stop_a_range(curse: int) -> 
     assert world.splitter.isPaid(tree_id, 1) is (curse == 2)
 
 
-def test_inv_04_a_receiver_that_burns_all_gas_costs_the_others_nothing_but_a_smaller_range() -> None:
+def test_inv_04_receivers_that_burn_all_gas_do_not_stop_a_range() -> None:
     world = World(Evm(), "GasGuzzlerToken")
     tree, tree_id = funded_tree(world)
-    world.token.setCurse(PAYEES[1], 1, sender=world.people.stranger)
-    for index in (0, 2, 3):
-        world.splitter.claim(
-            tree_id, index, tree.words[index], tree.proof(index), sender=world.people.stranger
-        )
-    assert paid_out(world) == [10, 0, 40, 80]
-    world.token.setCurse(PAYEES[1], 0, sender=world.people.stranger)
-    assert pay_all(world, tree, tree_id) == 20
+    for payee in PAYEES[1:3]:
+        world.token.setCurse(payee, 1, sender=world.people.stranger)
+    assert pay_all(world, tree, tree_id, gas=2_000_000) == 10 + 80
+    assert paid_out(world) == [10, 0, 0, 80]
+    for payee in PAYEES[1:3]:
+        world.token.setCurse(payee, 0, sender=world.people.stranger)
+    assert pay_all(world, tree, tree_id) == 20 + 40
 
 
 # -- re-entry ------------------------------------------------------------------------------------------------

@@ -52,13 +52,13 @@ class Stage:
     def contracts(self) -> dict[str, Contract]:
         world = self.world
         found = (world.registry, world.committee, world.escrow, world.splitter, world.settlement)
-        return {contract.artifact.name: contract for contract in found}
+        return {contract.name: contract for contract in found}
 
     def actions(self) -> Iterator[tuple[Contract, str]]:
         """Every function that changes state."""
         for contract in self.contracts.values():
-            for name, entry in contract.functions.items():
-                if entry["stateMutability"] not in ("view", "pure"):
+            for name, function in contract.functions.items():
+                if not function.is_view:
                     yield contract, name
 
 
@@ -175,8 +175,8 @@ def something_else(stage: Stage, parameter: dict[str, Any], caller: Account, dra
 def attempts(stage: Stage, contract: Contract, name: str, caller: Account) -> Iterator[bytes]:
     """Call data of the tries at one function, the same ones every time: the live arguments first, then with
     one or two of them replaced."""
-    draw = random.Random(f"{contract.artifact.name}.{name}.{caller.name}")
-    inputs = contract.functions[name]["inputs"]
+    draw = random.Random(f"{contract.name}.{name}.{caller.name}")
+    inputs = contract.functions[name].inputs
     for replaced in (0, *(draw.choice([0, 1, 1, 2]) for _ in range(TRIES_PER_FUNCTION))):
         values = list(live_arguments(stage, caller)[name])
         for position in draw.sample(range(len(inputs)), min(replaced, len(inputs))):
@@ -202,7 +202,7 @@ def try_everything(stage: Stage, caller: Account, *, through_manager: bool = Fal
                     continue
                 succeeded.add(name)
                 after = settle_parties(stage, wealth(stage))
-                assert after == before, f"{caller} moved money with {contract.artifact.name}.{name}"
+                assert after == before, f"{caller} moved money with {contract.name}.{name}"
     return succeeded
 
 
@@ -251,7 +251,7 @@ def test_inv_31_exactly_the_listed_functions_are_governed(stage: Stage) -> None:
                     stage.world.evm.raw_call(stranger, contract.address, call)
             except Reverted as refused:
                 if refused.name in ("AccessManagedUnauthorized", "AccessManagerUnauthorizedAccount"):
-                    governed.setdefault(contract.artifact.name, set()).add(name)
+                    governed.setdefault(contract.name, set()).add(name)
     assert governed == GOVERNED
     for contract in (stage.world.escrow, stage.world.splitter):
         assert "authority" not in contract.functions
