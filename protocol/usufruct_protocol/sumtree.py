@@ -108,32 +108,39 @@ class SumTree:
         """
         if len(hashes) != len(sums) or not {HASH_SIZE}.issuperset(map(len, hashes)):
             raise InputRejected(f"{len(sums)} sums need as many 32-byte leaf hashes, got {len(hashes)}")
-        self._build((b"".join(hashes[at : at + _PIECE]) for at in range(0, len(hashes), _PIECE)), sums)
+        spans = [slice(at, at + _PIECE) for at in range(0, len(hashes), _PIECE)]
+        self._build(len(sums), ((b"".join(hashes[span]), sums[span]) for span in spans))
 
     @staticmethod
     def from_leaves(hashes: Sequence[bytes], sums: Sequence[int]) -> "SumTree":
         """Return the tree over these leaf hashes and sums; see the constructor."""
         return SumTree(hashes, sums)
 
-    def _build(self, leaf_pieces: Iterable[bytes], sums: Sequence[int]) -> None:
-        """Fill in all levels from joined leaf hashes, checking what every kind of leaf must keep to."""
-        self._count = len(sums)
-        if self._count > MAX_COUNT:
-            raise InputRejected(f"a tree holds at most 2^32 - 1 leaves, got {self._count}")
-        if sums and min(sums) <= 0:
-            raise InputRejected(f"leaf {sums.index(min(sums))} has no amount", hint="leave it out")
-        self._total = sum(sums)
-        if self._total > MAX_UINT96:
-            raise InputRejected(f"leaves sum to {self._total}, more than a uint96 holds")
-        is_wide = self._total > _MASK64
-        self._levels = [_level(leaf_pieces, sums, is_wide)]
-        for height in range(depth_of(self._count)):
-            below = self._levels[height]
-            if len(sums) & 1:
-                below += _ZERO_TOWER[height]
-                sums = [*sums, 0]
-            sums = list(map(add, sums[::2], sums[1::2]))
-            self._levels.append(_level(_node_pieces(below), sums, is_wide))
+    def _build(self, count: int, pieces: Iterable[tuple[bytes, Sequence[int]]]) -> None:
+        """Fill in all levels from (joined leaf hashes, sums), piece by piece.
+
+        Checks what every kind of leaf must keep to. Each sum is touched once per level, while its piece is in
+        the processor's cache.
+        """
+        if count > MAX_COUNT:
+            raise InputRejected(f"a tree holds at most 2^32 - 1 leaves, got {count}")
+        self._count, self._total = count, 0
+        level = bytearray()
+        sums_above: list[int] = []
+        for hashes, sums in pieces:
+            if min(sums) <= 0:
+                raise InputRejected(f"a leaf has an amount of {min(sums)}", hint="leave it out")
+            self._total += sum(sums)
+            if self._total > MAX_UINT96:
+                raise InputRejected("leaves sum to more than a uint96 holds")
+            level += _interleave(hashes, sums)
+            sums_above += _pair_sums(sums)
+        self._levels = [level]
+        for height in range(depth_of(count)):
+            if len(level) % _PAIR_SIZE:
+                level += _ZERO_TOWER[height]
+            level, sums_above = _level_above(level, sums_above)
+            self._levels.append(level)
 
     @property
     def root(self) -> bytes:
@@ -186,9 +193,7 @@ class NoteTree(SumTree):
         Raises: InputRejected if a word is no uint256, has a zero payee or a zero amount, or a limit of
                 `SumTree` is passed.
         """
-        if words and (min(words) <= MAX_UINT96 or max(words) >> 256):
-            raise InputRejected("a note word has a zero payee or is no uint256")
-        self._build(_note_pieces(words), [word & MAX_UINT96 for word in words])
+        self._build(len(words), _note_pieces(words))
 
 
 def verify_proof(root: bytes, total: int, count: int, index: int, word: int, proof: bytes) -> bool:
@@ -241,32 +246,36 @@ def _sum_bytes(value: int) -> bytes:
     return (value & MAX_UINT96).to_bytes(SUM_SIZE, "big")
 
 
-def _note_pieces(words: Sequence[int]) -> Iterator[bytes]:
-    """Yield the leaf hashes of notes, joined."""
+def _note_pieces(words: Sequence[int]) -> Iterator[tuple[bytes, list[int]]]:
+    """Yield joined leaf hashes and amounts of notes. Raises: InputRejected for a word that is no note."""
     for at in range(0, len(words), _PIECE):
-        yield b"".join([keccak256(word.to_bytes(33, "big")) for word in words[at : at + _PIECE]])
+        piece = words[at : at + _PIECE]
+        if min(piece) <= MAX_UINT96 or max(piece) >> 256:
+            raise InputRejected("a note word has a zero payee or is no uint256")
+        hashes = b"".join([keccak256(word.to_bytes(33, "big")) for word in piece])
+        yield hashes, [word & MAX_UINT96 for word in piece]
 
 
-def _node_pieces(level: bytearray) -> Iterator[bytes]:
-    """Yield the hashes of the nodes above a level of an even number of entries, joined."""
-    for at in range(0, len(level), _PAIR_SIZE * _PIECE):
-        pairs = level[at : at + _PAIR_SIZE * _PIECE]
-        preimages = unpack(f"{_PAIR_SIZE}s" * (len(pairs) // _PAIR_SIZE), pairs)
-        yield b"".join(map(keccak256, preimages))
+def _level_above(level: bytearray, sums: Sequence[int]) -> tuple[bytearray, list[int]]:
+    """Return the level over one of an even number of entries, given its own sums, and the sums above it."""
+    above = bytearray()
+    sums_above: list[int] = []
+    for at in range(0, len(sums), _PIECE):
+        piece = sums[at : at + _PIECE]
+        pairs = level[_PAIR_SIZE * at : _PAIR_SIZE * (at + _PIECE)]
+        preimages = unpack(f"{_PAIR_SIZE}s" * len(piece), pairs)
+        above += _interleave(b"".join(map(keccak256, preimages)), piece)
+        sums_above += _pair_sums(piece)
+    return above, sums_above
 
 
-def _level(pieces: Iterable[bytes], sums: Sequence[int], is_wide: bool) -> bytearray:
-    """Return the entries of one level, hash ‖ sum, from joined hashes and their sums."""
-    level = bytearray()
-    done = 0
-    for hashes in pieces:
-        here = len(hashes) // HASH_SIZE
-        level += _interleave(hashes, sums[done : done + here], is_wide)
-        done += here
-    return level
+def _pair_sums(sums: Sequence[int]) -> list[int]:
+    """Return the sums of neighboring pairs; a last one without a neighbor counts alone."""
+    paired = list(map(add, sums[::2], sums[1::2]))
+    return [*paired, sums[-1]] if len(sums) & 1 else paired
 
 
-def _interleave(hashes: bytes, sums: Sequence[int], is_wide: bool) -> bytearray:
+def _interleave(hashes: bytes, sums: Sequence[int]) -> bytearray:
     """Return hash ‖ sum (12 bytes) of every entry, laid out with strided copies instead of one by one.
 
     Two entries are 88 bytes, eleven 64-bit limbs. The left hash is limbs 0-3; everything of the right entry
@@ -274,6 +283,7 @@ def _interleave(hashes: bytes, sums: Sequence[int], is_wide: bool) -> bytearray:
     later: there the left sum's low end is limb 4 and the right hash limbs 5-8. The right sum's low end is
     limb 10 of the first view. The four bytes before a low end are zero unless sums may be wide (>= 2^64).
     """
+    is_wide = sum(sums) > _MASK64
     odd = len(sums) & 1
     entries = bytearray(ENTRY_SIZE * (len(sums) + odd))
     source = memoryview(hashes + bytes(HASH_SIZE * odd)).cast("Q")
