@@ -11,10 +11,8 @@ transaction at once unless `instant=False` makes transactions wait for the next 
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -41,7 +39,15 @@ BLOCK_GAS_LIMIT = 30_000_000
 START_TIMEOUT_S = 20.0
 STOP_TIMEOUT_S = 5.0
 PORT_TRIES = 3
+
+TIE_AND_EXECUTE = """
+import ctypes, os, signal, sys
 PR_SET_PDEATHSIG = 1
+ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+if os.getppid() != int(sys.argv[1]):  # the parent died before the request was in place
+    sys.exit(1)
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def dev_key(number: int, purpose: str = "account") -> bytes:
@@ -131,17 +137,16 @@ class Anvil:
         """Start it; `stop` must follow. A port that is taken between choosing and binding is chosen again."""
         binary = find_anvil()
         self._folder = tempfile.TemporaryDirectory(prefix="anvil-")
-        self._options += ["--cache-path", self._folder.name]
         for _ in range(PORT_TRIES):
             port = _free_port()
             self.rpc_url = f"http://127.0.0.1:{port}"
+            own = ["--host", "127.0.0.1", "--port", str(port), "--cache-path", self._folder.name]
             with self.log_path.open("wb") as log:
                 self._process = subprocess.Popen(
-                    [binary, *self._options, "--host", "127.0.0.1", "--port", str(port)],
+                    _tied_to_this_process([binary, *self._options, *own]),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,
-                    preexec_fn=_die_with_parent(os.getpid()),
                 )
             if self._answers():
                 self._prepare()
@@ -250,15 +255,11 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _die_with_parent(parent: int) -> Any:
-    """What the child runs before it becomes anvil: ask Linux to kill it when its parent dies."""
+def _tied_to_this_process(command: list[str]) -> list[str]:
+    """The command behind a short program that first asks Linux to kill it with its parent.
+
+    A program of its own, since code between fork and exec is not safe in a process with threads.
+    """
     if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None, use_errno=True).prctl
-
-    def ask() -> None:
-        prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-        if os.getppid() != parent:  # it died before the request was in place
-            os._exit(1)
-
-    return ask
+        return command
+    return [sys.executable, "-I", "-S", "-c", TIE_AND_EXECUTE, str(os.getpid()), *command]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -29,6 +30,8 @@ DEFAULT_TIP_WEI: Final = 10**9
 """Tip where the endpoint does not suggest one."""
 FEE_STEP_PERCENT: Final = 125
 """Growth of the fees of a replacement; pools ask for at least 110."""
+FEE_REFUSALS: Final = ("underpriced", "fee too low", "less than block base fee")
+"""What pools say of a fee that will not do."""
 MAX_TRIES: Final = 20
 """Tries to get one transaction into the pool: enough for fees to grow some seventyfold."""
 
@@ -145,7 +148,7 @@ class Sender:
                 refusal = str(error).lower()
                 is_known = "already known" in refusal or "already imported" in refusal
                 # The stuck transaction may be this very one: only a higher fee makes it another.
-                if "underpriced" in refusal or "fee too low" in refusal or (is_known and stuck):
+                if any(text in refusal for text in FEE_REFUSALS) or (is_known and stuck):
                     fee_percent = fee_percent * FEE_STEP_PERCENT // 100
                     continue
                 if "nonce too low" in refusal:
@@ -268,7 +271,7 @@ class Sender:
             self._known_chain_id = quantity(self._rpc.request("eth_chainId"))
         return self._known_chain_id
 
-    def _pauses(self) -> Any:
+    def _pauses(self) -> Iterator[None]:
         """Yield at once, then after longer and longer pauses, and a last time when the time is up."""
         deadline = time.monotonic() + self._receipt_timeout_s
         pause_s = FIRST_PAUSE_S

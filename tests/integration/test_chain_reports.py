@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from usufruct_chain import calls, signatures, submissions
@@ -62,6 +63,35 @@ def test_an_empty_report_is_submitted_rejected_resubmitted_and_finalized(here: W
     following = here.reader.read(head.hash)
     assert (following.epoch, following.previous_report_hash) == (2, epoch_report_hash(second))
     assert following.previous_period_end_s == second.period_end
+
+
+def test_inv_21_a_rotation_leaves_the_pending_report_valid(here: World) -> None:
+    report = here.report(here.close_epoch(1))
+    anyone = here.sender("anyone")
+    anyone.send(calls.submit_report(here.contracts, report, here.sign(report, 1, 2, 3)))
+    successors = sorted(address_of(dev_key(number, "successor")) for number in range(5))
+    rotate = here.contracts.committee.functions.rotate([checksum_address(signer) for signer in successors], 2)
+    here.sender("council").send(rotate)
+    state = here.reader.read(here.reader.head().hash)
+    assert (state.epoch, state.signer_set_version, len(state.signers)) == (1, 1, 4)
+    here.chain.advance_to(here.chain.now() + WINDOW_S)
+    anyone.send(calls.finalize_report(here.contracts, report))
+    state = here.reader.read(here.reader.head().hash)
+    assert (state.epoch, state.signer_set_version, state.signers) == (2, 2, tuple(successors))
+    stale = here.report(here.close_epoch(2))
+    submit = calls.submit_report(here.contracts, stale, here.sign(stale, 0, 1, 2, 3))
+    with pytest.raises(CallReverted, match="OracleCommittee_WrongSignature"):
+        anyone.send(submit)
+
+
+def test_inv_33_signatures_for_another_chain_or_contract_are_refused(here: World) -> None:
+    report = here.report(here.close_epoch(1))
+    keys, real = here.signer_keys(), here.contracts.deployment
+    for other in (replace(real, chain_id=1), replace(real, settlement=real.splitter)):
+        forged = {index: signatures.sign_report(other, report, keys[index]) for index in range(3)}
+        with pytest.raises(CallReverted, match="OracleCommittee_WrongSignature"):
+            here.sender("anyone").send(calls.submit_report(here.contracts, report, forged))
+    here.sender("anyone").send(calls.submit_report(here.contracts, report, here.sign(report, 0, 1, 2)))
 
 
 def test_two_signatures_of_four_are_not_enough(here: World) -> None:
