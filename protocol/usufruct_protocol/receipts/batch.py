@@ -5,12 +5,9 @@ name the first that is wrong.
 """
 
 from itertools import accumulate
-from operator import le
-from struct import unpack
-from typing import Final
 
 from usufruct_protocol.errors import InvariantBroken
-from usufruct_protocol.receipts.encoding import receipt_hashes, record_count
+from usufruct_protocol.receipts.encoding import receipt_hashes, record_columns, record_count
 from usufruct_protocol.receipts.faults import (
     CheckpointCountWrong,
     CheckpointRootWrong,
@@ -24,9 +21,6 @@ from usufruct_protocol.receipts.structs import (
     Checkpoint,
     verify_checkpoint_signature,
 )
-
-_LIMBS: Final = 13
-"""A record as 64-bit limbs: seq, units, cumulative high, cumulative low, eight of hashes, time."""
 
 
 def verify_batch(
@@ -76,26 +70,22 @@ def verify_batch(
 
 def _check_fields(frontier: LaneFrontier, lane: bytes, records: bytes) -> tuple[int, int]:
     """Return the last cumulative units and time of the batch. Raises: LaneFault for the first bad receipt."""
-    limbs = memoryview(records).cast("Q")
-    count = len(limbs) // _LIMBS
-    layout = f">{count}Q"
-    seqs, units, high, low = (unpack(layout, limbs[limb::_LIMBS].tobytes()) for limb in range(4))
-    times = unpack(layout, limbs[_LIMBS - 1 :: _LIMBS].tobytes())
-    cumulative = low if not any(high) else tuple(hi << 64 | lo for hi, lo in zip(high, low, strict=True))
-    running = (frontier.cumulative_units, *cumulative[:-1])
+    seqs, units, cumulative, times = record_columns(records)
+    expected = range(frontier.count, frontier.count + len(seqs))
     is_good = (
-        seqs == tuple(range(frontier.count, frontier.count + count))
+        seqs == list(expected)
         and max(units) <= MAX_RECEIPT_UNITS
-        and cumulative == tuple(accumulate(units, initial=frontier.cumulative_units))[1:]
+        and [frontier.cumulative_units, *cumulative]
+        == list(accumulate(units, initial=frontier.cumulative_units))
         and cumulative[-1] <= MAX_CUMULATIVE_UNITS
         and frontier.last_issued_at_ms <= times[0]
-        and all(map(le, times, times[1:]))
+        and times == sorted(times)
     )
     if is_good:
         return cumulative[-1], times[-1]
-    earlier_times = (frontier.last_issued_at_ms, *times[:-1])
-    expected = range(frontier.count, frontier.count + count)
-    for row in zip(expected, seqs, units, cumulative, running, times, earlier_times, strict=True):
+    totals_before = [frontier.cumulative_units, *cumulative[:-1]]
+    times_before = [frontier.last_issued_at_ms, *times[:-1]]
+    for row in zip(expected, seqs, units, cumulative, totals_before, times, times_before, strict=True):
         expected_seq, seq, unit_count, total, previous_total, issued_at_ms, previous_ms = row
         if seq != expected_seq:
             raise ReceiptGap(f"expected seq {expected_seq}", lane=lane, seq=seq)

@@ -5,10 +5,9 @@ The lane is not in the record: a batch names it once.
 """
 
 import re
+from array import array
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from functools import partial
-from itertools import starmap
-from struct import Struct
+from struct import Struct, pack, unpack
 from typing import Final
 
 from usufruct_protocol.eip712 import USAGE_RECEIPT_TYPE_HASH, address_word, check_bytes
@@ -18,12 +17,14 @@ from usufruct_protocol.receipts.structs import UsageReceipt
 
 RECORD_SIZE: Final = 104
 
+_IS_LITTLE_ENDIAN: Final = pack("=H", 1) == pack("<H", 1)
 _RECORD: Final = Struct(">QQ16s32s32sQ")
-# A record's fields as bytes (the middle 80 are three whole words but for the 16 zeros before them), and where
-# they lie in the 256-byte preimage of the struct hash: type hash, lane and the padding of seq, which are the
-# same for the whole lane, then each field at the end of its word.
-_FIELDS: Final = Struct("8s8s80s8s")
-_PREIMAGE: Final = Struct("88s 8s 24x8s 16x80s 24x8s")
+# A record is 13 limbs of 64 bits. The preimage of its struct hash is 32: a word of four each for type hash, lane,
+# seq, units, cumulative units, usage root, request hash and time. The targets say where each limb goes.
+_RECORD_LIMBS: Final = 13
+_PREIMAGE_LIMBS: Final = 32
+_TARGETS: Final = (11, 15, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 31)
+_PIECE: Final = 512  # records laid out at once: few enough to stay in the processor's cache
 
 _SIGNED_SIZE: Final = 20 + RECORD_SIZE + 65
 SIGNED_RECEIPT_TEXT_SIZE: Final = _SIGNED_SIZE // 3 * 4  # 189 bytes divide by 3, so there is no padding
@@ -60,14 +61,33 @@ def unpack_receipt(lane: bytes, record: bytes) -> UsageReceipt:
 def receipt_hashes(lane: bytes, records: bytes) -> list[bytes]:
     """Return the struct hash of every record in a blob of 104-byte records of one lane.
 
-    Equal to `UsageReceipt.struct_hash`, but laid out from the record bytes in one C loop, so that it takes
-    little longer than the hash itself.
+    Equal to `UsageReceipt.struct_hash`, but the preimages are laid out limb by limb for many records at a
+    time, with strided copies, so that it takes little longer than the hash itself.
     Raises: InputRejected if the blob is not whole records.
     """
     record_count(lane, records)
-    lane_part = USAGE_RECEIPT_TYPE_HASH + address_word(lane, "lane") + bytes(24)
-    preimages = starmap(partial(_PREIMAGE.pack, lane_part), _FIELDS.iter_unpack(records))
-    return list(map(keccak256, preimages))
+    template = USAGE_RECEIPT_TYPE_HASH + address_word(lane, "lane") + bytes(192)
+    hashes: list[bytes] = []
+    for at in range(0, len(records), RECORD_SIZE * _PIECE):
+        piece = records[at : at + RECORD_SIZE * _PIECE]
+        count = len(piece) // RECORD_SIZE
+        preimages = bytearray(template * count)
+        source = memoryview(piece).cast("Q")
+        with memoryview(preimages) as view, view.cast("Q") as target:
+            for limb, position in enumerate(_TARGETS):
+                target[position::_PREIMAGE_LIMBS] = source[limb::_RECORD_LIMBS]
+        hashes += map(keccak256, unpack("256s" * count, preimages))
+    return hashes
+
+
+def record_columns(records: bytes) -> tuple[list[int], list[int], list[int], list[int]]:
+    """Return the seqs, units, cumulative units and times of a blob of whole records, read in bulk."""
+    limbs = array("Q", records)
+    if _IS_LITTLE_ENDIAN:
+        limbs.byteswap()
+    seqs, units, high, low = (limbs[limb::_RECORD_LIMBS].tolist() for limb in range(4))
+    cumulative = [hi << 64 | lo for hi, lo in zip(high, low, strict=True)] if any(high) else low
+    return seqs, units, cumulative, limbs[_RECORD_LIMBS - 1 :: _RECORD_LIMBS].tolist()
 
 
 def record_count(lane: bytes, records: bytes) -> int:
