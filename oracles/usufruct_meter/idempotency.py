@@ -9,6 +9,8 @@ by that lane's spool, so the two files cannot disagree:
   goes on and meters; another lane does so once it holds the dead lane's lock, and so knows that nobody is
   about to write there. Metered once, not zero times.
 - crash after the receipt: the claim points to the receipt. Metered once.
+- crash while the receipt is written: whoever takes the claim over first makes certain whether it was
+  (`Spool.settle`). Without that, a receipt could come to light after the call was metered again.
 - power loss: the index is not synced on every claim, so its last claims may be gone while receipts are not.
   Opening it again reads the receipts beyond each lane's `indexed_count` back in from the spools; the spools
   win over claims. `indexed_count` is only ever a count whose claims were committed before it.
@@ -30,6 +32,7 @@ from usufruct_protocol.errors import ConfigInvalid, UsufructError
 
 from usufruct_meter.errors import LaneLocked, SpoolDoubtful, SpoolFull
 from usufruct_meter.lane_lock import LaneLock
+from usufruct_meter.spool import Spool
 from usufruct_meter.spool_reader import SpoolReader, StoredReceipt
 
 FORMAT: Final = 1
@@ -181,6 +184,7 @@ class ResponseIndex:
         except LaneLocked:
             return Claim(is_ours=False)
         try:
+            Spool.settle(self._spool_of(owner))
             receipt = self._sibling(owner).receipt_of_response(response_hash)
             if receipt is not None:
                 return Claim(is_ours=False, receipt=receipt)

@@ -62,6 +62,8 @@ CREATE TABLE nodes (
 ) STRICT, WITHOUT ROWID;
 """
 
+_PROBE: Final = "UPDATE lane SET probes = probes + 1"
+
 
 @dataclass(frozen=True, slots=True)
 class LaneIdentity:
@@ -136,6 +138,21 @@ class Spool:
             raise
         return cls(path, connection, inode)
 
+    @staticmethod
+    def settle(path: Path) -> None:
+        """Make certain what the last commit of a dead writer came to; the caller holds the lane's lock.
+
+        A writer that is killed between syncing its last frames and announcing them leaves a transaction that
+        today's readers don't see and that a recovery of the file would bring back. A write of our own either
+        comes after it or overwrites it; from then on everybody sees the same for ever.
+        Raises: sqlite3.Error if the file cannot be written.
+        """
+        connection = _connect(path)
+        try:
+            connection.execute(_PROBE)
+        finally:
+            connection.close()
+
     def frontier(self) -> tuple[LaneFrontier, OpenSpan]:
         """Return how far the lane has come, and what no checkpoint covers yet.
 
@@ -184,7 +201,7 @@ class Spool:
 
     def probe(self) -> None:
         """Write one durable row to see whether writing works again. Raises: as `append`."""
-        self._write("UPDATE lane SET probes = probes + 1")
+        self._write(_PROBE)
 
     def stop(self, reason: str) -> None:
         """Remember for good that this lane must not sign any more. Raises: as `append`."""

@@ -15,7 +15,7 @@ from usufruct_meter.signed_receipt import MeteredCall
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 
 from tests.unit.meter.lane_kit import Clock, new_lane
-from tests.unit.meter.test_spool import crash
+from tests.unit.meter.test_spool import crash, raw
 
 
 @pytest.fixture
@@ -104,6 +104,44 @@ def test_inv_40_a_receipt_of_a_dead_worker_is_found(tmp_path: Path) -> None:
     crash(dead)
     with Lane.open(files[1]) as lane:
         assert lane.meter(1, response_id="r").text == first.text
+
+
+def test_inv_40_a_receipt_that_a_dead_worker_never_announced_does_not_come_back(
+    tmp_path: Path, clock: Clock
+) -> None:
+    """Killed after its last frames reached the disk, before readers were told of them.
+
+    Today's readers don't see that receipt, and a recovery of the file would. The frames are made in a copy of
+    the spool and put behind the dead worker's log.
+    """
+    files = [new_lane(tmp_path, number) for number in range(2)]
+    dead, other = (Lane.open(file, clock_ms=clock) for file in files)
+    dead.meter(1, response_id="seen")
+    assert other.meter(1, response_id="seen").is_repeat  # and so has the dead worker's spool open
+    claim_only(dead, "r")
+    draft = dead._writer._draft()
+    unannounced = draft.add(MeteredCall(1, response_id="r"), clock.now)
+    crash(dead)
+    log = Path(f"{files[0].spool}-wal")
+    twin = shutil.copy(files[0].spool, tmp_path / "twin")
+    shutil.copy(log, f"{twin}-wal")
+    with raw(twin) as db:
+        db.execute(
+            "INSERT INTO receipts (seq, record, signature, request_salt, response_hash)"
+            " VALUES (?, ?, ?, ?, ?)",
+            unannounced.row(),
+        )
+        frames = Path(f"{twin}-wal").read_bytes()
+    assert frames.startswith(log.read_bytes())
+    with log.open("r+b") as target:
+        target.write(frames)
+
+    signed = other.meter(1, response_id="r")
+    assert signed.receipt.lane == other.address
+    other.close()
+    with Lane.open(files[0], clock_ms=clock) as back:
+        assert back.count == 1
+        assert back.meter(1, response_id="r").text == signed.text
 
 
 def test_inv_40_a_claim_of_a_living_worker_is_left_alone(
