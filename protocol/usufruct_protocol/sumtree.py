@@ -63,8 +63,8 @@ def split_word(word: int) -> tuple[bytes, int]:
 
 
 def note_leaf(word: int) -> bytes:
-    """Return the leaf hash of a note: keccak256(0x00 ‖ word)."""
-    return keccak256(word.to_bytes(33, "big"))
+    """Return the leaf hash of a note: keccak256(0x00 ‖ word). Raises: InputRejected if it is no uint256."""
+    return keccak256(b"\x00" + check_uint(word, 256, "note word").to_bytes(32, "big"))
 
 
 def reserve_leaf(word: int, salt: bytes) -> bytes:
@@ -216,6 +216,8 @@ def verify_range(root: bytes, total: int, count: int, start: int, words: Sequenc
     if not is_aligned_range or not 0 <= start < count or start & (len(words) - 1):
         return False
     if len(proof) != ENTRY_SIZE * (depth - log2) or any(words[count - start :]):
+        return False
+    if min(words) < 0 or max(words) >> 256:
         return False
     level = [(note_leaf(word), word & MAX_UINT96) if word else (ZERO_HASH, 0) for word in words]
     while len(level) > 1:

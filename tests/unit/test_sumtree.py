@@ -233,6 +233,16 @@ def test_every_planned_range_of_a_large_tree_verifies() -> None:
         assert verify_range(tree.root, tree.total, tree.count, start, part, tree.range_proof(start, log2))
 
 
+@pytest.mark.parametrize("bad", [-1, 2**256, 2**256 | 9, 2**264])
+def test_a_word_of_more_than_256_bits_is_no_note(bad: int) -> None:
+    """One bit more would turn the 0x00 that sets a leaf apart into another prefix."""
+    root = keccak256((abs(bad) % 2**264).to_bytes(33, "big"))
+    assert not verify_proof(root, abs(bad) & MAX_UINT96, 1, 0, bad, b"")
+    for function in (note_leaf, split_word, lambda word: reserve_leaf(word, bytes(32))):
+        with pytest.raises(InputRejected):
+            function(bad)
+
+
 def test_a_reserve_leaf_is_salted_and_set_apart_from_a_note() -> None:
     word, salt = note_word(b"\7" * 20, 9), b"\5" * 32
     assert reserve_leaf(word, salt) == keccak256(b"\x02" + word.to_bytes(32, "big") + salt)

@@ -19,8 +19,8 @@ RECORD_SIZE: Final = 104
 
 _IS_LITTLE_ENDIAN: Final = pack("=H", 1) == pack("<H", 1)
 _RECORD: Final = Struct(">QQ16s32s32sQ")
-# A record is 13 limbs of 64 bits. The preimage of its struct hash is 32: a word of four each for type hash, lane,
-# seq, units, cumulative units, usage root, request hash and time. The targets say where each limb goes.
+# A record is 13 limbs of 64 bits. The preimage of its struct hash is 32, a word of four each for type hash,
+# lane, seq, units, cumulative units, usage root, request hash and time. The targets say where each limb goes.
 _RECORD_LIMBS: Final = 13
 _PREIMAGE_LIMBS: Final = 32
 _TARGETS: Final = (11, 15, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 31)
