@@ -69,6 +69,14 @@ class SpoolReader:
             raise ConfigInvalid(f"spool {path}: {error}", hint="is the path right?") from error
         return cls(connection)
 
+    def check_integrity(self) -> None:
+        """Raises: ConfigInvalid if SQLite finds the file damaged."""
+        (found,) = self._db.execute("PRAGMA integrity_check(1)").fetchone()
+        if found != "ok":
+            raise ConfigInvalid(
+                f"the spool's file is damaged: {found}", hint="start a new lane: usufruct-meter lane new"
+            )
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()
@@ -143,7 +151,7 @@ class SpoolReader:
         return int(size)
 
     def checkpoints_after(self, count: int, limit: int) -> list[CheckpointRow]:
-        """Return up to `limit` checkpoints that cover more than `count` receipts, ascending."""
+        """Return up to `limit` checkpoints (−1: all) that cover more than `count` receipts, ascending."""
         lane = self.lane()
         rows = self._db.execute(
             "SELECT count, cumulative_units, receipts_root, signature, epoch FROM checkpoints"

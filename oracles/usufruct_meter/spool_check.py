@@ -1,0 +1,109 @@
+"""Checking a lane from outside, without disturbing it: what a node would check, and the lane's own files."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Final
+
+from usufruct_protocol.batches import Batch, check_openings
+from usufruct_protocol.errors import UsufructError
+from usufruct_protocol.receipts import (
+    LaneFrontier,
+    settlement_domain,
+    verify_batch,
+    verify_receipt_signature,
+)
+from usufruct_protocol.signing import checksum_address
+
+from usufruct_meter.errors import NEW_LANE_HINT, LaneLocked
+from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.lane_key import read_key_file
+from usufruct_meter.lane_lock import LaneLock
+from usufruct_meter.spool_reader import SpoolReader
+
+OK: Final = "ok"
+WARN: Final = "warn"
+FAIL: Final = "fail"
+
+
+@dataclass(frozen=True, slots=True)
+class CheckLine:
+    """One line of `usufruct-meter check`."""
+
+    level: str
+    what: str
+    detail: str
+    hint: str = ""
+
+
+def check_lane(file: LaneFile) -> Iterator[CheckLine]:
+    """Yield what is right and wrong with a lane. Reads only; the lane may be in use."""
+    yield _checked("key", lambda: _check_key(file))
+    if not file.spool.is_file():
+        yield CheckLine(
+            FAIL, "spool", f"{file.spool} is missing", "start a new lane: usufruct-meter lane new"
+        )
+        return
+    yield _checked("spool", lambda: _check_receipts(file))
+    yield _checked("in use", lambda: "by a running meter" if is_in_use(file) else "by nobody")
+    if not file.nodes:
+        yield CheckLine(WARN, "nodes", "none in the lane file", "add them, or nothing is counted")
+
+
+def is_in_use(file: LaneFile) -> bool:
+    """Whether a process has the lane open."""
+    try:
+        LaneLock.acquire(file.spool).release()
+    except LaneLocked:
+        return True
+    return False
+
+
+def _checked(what: str, check: Callable[[], str]) -> CheckLine:
+    try:
+        return CheckLine(OK, what, check())
+    except UsufructError as error:
+        return CheckLine(FAIL, what, str(error), error.hint)
+    except sqlite3.DatabaseError as error:
+        return CheckLine(FAIL, what, f"{error}", NEW_LANE_HINT)
+
+
+def _check_key(file: LaneFile) -> str:
+    key = read_key_file(file.key_file)
+    if key.address != file.lane:
+        raise UsufructError(f"{file.key_file} is the key of {checksum_address(key.address)}, another lane")
+    return f"signs for {checksum_address(file.lane)}"
+
+
+def _check_receipts(file: LaneFile) -> str:
+    """Verify every receipt, opening and checkpoint that there is."""
+    domain = settlement_domain(file.chain_id, file.settlement)
+    with closing(SpoolReader.open(file.spool)) as reader:
+        reader.check_integrity()
+        reason = reader.stopped_because()
+        if reason is not None:
+            raise UsufructError(f"the lane was stopped: {reason}", hint=NEW_LANE_HINT)
+        if reader.lane() != file.lane:
+            raise UsufructError(f"the spool is of lane {checksum_address(reader.lane())}")
+        frontier = LaneFrontier()
+        for row in reader.checkpoints_after(0, -1):
+            first, end = frontier.count, row.checkpoint.count
+            batch = Batch(
+                file.lane,
+                first,
+                reader.records(first, end),
+                row.checkpoint,
+                row.signature,
+                reader.openings(first, end),
+            )
+            frontier = verify_batch(frontier, batch.records, row.checkpoint, row.signature, domain)
+            check_openings(batch)
+        checkpointed = frontier.count
+        for stored, _ in reader.receipts_from(file.lane, 0):
+            verify_receipt_signature(stored.receipt, stored.signature, domain)
+            if stored.receipt.seq >= checkpointed:
+                frontier.append(stored.receipt)
+    return f"{frontier.count} receipts, {frontier.cumulative_units} units, {checkpointed} under checkpoints"

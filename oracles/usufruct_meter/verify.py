@@ -1,0 +1,198 @@
+"""The caller's side: keep receipts, check them at once, and later that each one was counted.
+
+    book = ReceiptBook("receipts.jsonl")
+    book.keep(response.headers["Usage-Receipt"], response.headers["Usage-Receipt-Salt"],
+              request_sha256("POST", "/v1/ask", body, idempotency_key))
+    ...
+    findings = check_counted(book.receipts(), nodes, epoch=3, domain=settlement_domain(chain_id, settlement))
+
+A receipt proves that a call was counted, not what it used; and only the caller can tell that a receipt is for
+its own request and not the copy of another call's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from usufruct_protocol.errors import InputRejected
+from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature
+
+from usufruct_meter.errors import NodeRefused, NodeUnavailable
+from usufruct_meter.finalized import FinalizedLanes, fetch_finalized_lanes, fetch_receipt_hashes
+from usufruct_meter.node_client import NodeClient
+from usufruct_meter.signed_receipt import request_hash
+
+
+class Verdict(StrEnum):
+    """What became of a receipt."""
+
+    COUNTED = "counted"
+    NOT_COUNTED = "not_counted"
+    """Issued within the period, but not counted with it. A late receipt is counted with the next epoch; one
+    that is never counted proves under-reporting."""
+    NOT_DUE = "not_due"
+    """Issued after the period: a later epoch counts it."""
+    DIFFERS = "differs"
+    """Forged, for another request, or not the receipt that was counted at its seq."""
+    COULD_NOT_CHECK = "could_not_check"
+
+
+@dataclass(frozen=True, slots=True)
+class KeptReceipt:
+    """What a caller keeps of one answer. Salt and request digest in hex; without them the receipt may be for
+    any request."""
+
+    text: str
+    salt: str | None = None
+    request_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One kept receipt and its verdict; lane and seq are None if the text is no receipt."""
+
+    text: str
+    lane: str | None
+    seq: int | None
+    verdict: Verdict
+    detail: str
+
+
+class ReceiptBook:
+    """Receipts in a file, one JSON object per line."""
+
+    def __init__(self, path: Path | str) -> None:
+        self._path = Path(path)
+
+    def keep(self, text: str, salt: str | None = None, request_sha256: bytes | None = None) -> None:
+        """Add a receipt. Raises: InputRejected if the text is none."""
+        decode_signed_receipt(text)
+        kept = KeptReceipt(text, salt, None if request_sha256 is None else request_sha256.hex())
+        line = json.dumps({name: value for name, value in asdict(kept).items() if value is not None})
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        try:
+            os.write(descriptor, (line + "\n").encode("ascii"))
+        finally:
+            os.close(descriptor)
+
+    def receipts(self) -> list[KeptReceipt]:
+        """Return all receipts. Raises: InputRejected naming file and line for anything else."""
+        kept = []
+        for number, line in enumerate(self._path.read_text(encoding="utf-8").splitlines(), start=1):
+            try:
+                kept.append(_kept_from(line))
+            except (ValueError, TypeError) as error:
+                raise InputRejected(f"{self._path}:{number}: not a kept receipt: {error}") from error
+        return kept
+
+
+def check_signed(kept: KeptReceipt, domain: bytes) -> UsageReceipt:
+    """Return the receipt if its lane signed it, for this request as far as that is known.
+
+    Raises: InputRejected.
+    """
+    receipt, signature = decode_signed_receipt(kept.text)
+    verify_receipt_signature(receipt, signature, domain)
+    if kept.salt is not None and kept.request_sha256 is not None:
+        expected = request_hash(_hex32(kept.salt, "salt"), _hex32(kept.request_sha256, "request_sha256"))
+        if receipt.request_hash != expected:
+            raise InputRejected(
+                f"receipt of lane 0x{receipt.lane.hex()} seq {receipt.seq} is for another request",
+                hint="it may be the receipt of somebody else's call: show both to an auditor",
+            )
+    return receipt
+
+
+def check_counted(
+    kept: Iterable[KeptReceipt],
+    node_urls: Sequence[str],
+    epoch: int,
+    domain: bytes,
+    report_hash: bytes | None = None,
+) -> list[Finding]:
+    """Say of each receipt whether the finalized report of an epoch counts it.
+
+    report_hash: the one that the contract stores; without it this trusts the nodes asked, who must agree
+    """
+    with ExitStack() as stack:
+        nodes = [stack.enter_context(NodeClient(url.rstrip("/"))) for url in node_urls]
+        checker = _Checker(nodes, epoch, domain, report_hash)
+        return [checker.check(one) for one in kept]
+
+
+class _Checker:
+    """Fetches the lanes of an epoch once, and the hashes of each lane once."""
+
+    def __init__(
+        self, nodes: Sequence[NodeClient], epoch: int, domain: bytes, report_hash: bytes | None
+    ) -> None:
+        self._nodes = nodes
+        self._epoch = epoch
+        self._domain = domain
+        self._hashes: dict[bytes, list[bytes] | str] = {}
+        self._lanes: FinalizedLanes | str
+        try:
+            self._lanes = fetch_finalized_lanes(nodes, epoch, report_hash)
+        except (NodeUnavailable, NodeRefused) as error:
+            self._lanes = str(error)
+
+    def check(self, kept: KeptReceipt) -> Finding:
+        try:
+            receipt = check_signed(kept, self._domain)
+        except InputRejected as error:
+            return _finding(kept, Verdict.DIFFERS, str(error))
+        if isinstance(self._lanes, str):
+            return _finding(kept, Verdict.COULD_NOT_CHECK, self._lanes)
+        head = self._lanes.heads.get(receipt.lane)
+        count = head.count if head else 0
+        if head is None or receipt.seq >= count:
+            return _finding(
+                kept, Verdict.NOT_COUNTED, f"epoch {self._epoch} counts {count} receipts of the lane"
+            )
+        hashes = self._hashes_of(receipt.lane)
+        if isinstance(hashes, str):
+            return _finding(kept, Verdict.COULD_NOT_CHECK, hashes)
+        if hashes[receipt.seq] != receipt.struct_hash():
+            return _finding(
+                kept, Verdict.DIFFERS, f"epoch {self._epoch} counts another receipt as seq {receipt.seq}"
+            )
+        return _finding(kept, Verdict.COUNTED, f"epoch {self._epoch} counts it")
+
+    def _hashes_of(self, lane: bytes) -> list[bytes] | str:
+        if lane not in self._hashes and not isinstance(self._lanes, str):
+            try:
+                self._hashes[lane] = fetch_receipt_hashes(self._nodes, self._lanes.heads[lane])
+            except NodeUnavailable as error:
+                self._hashes[lane] = str(error)
+        return self._hashes[lane]
+
+
+def _finding(kept: KeptReceipt, verdict: Verdict, detail: str) -> Finding:
+    try:
+        receipt, _ = decode_signed_receipt(kept.text)
+    except InputRejected:
+        return Finding(kept.text, None, None, verdict, detail)
+    return Finding(kept.text, f"0x{receipt.lane.hex()}", receipt.seq, verdict, detail)
+
+
+def _kept_from(line: str) -> KeptReceipt:
+    fields = json.loads(line)
+    if not isinstance(fields, dict) or not all(isinstance(value, str) for value in fields.values()):
+        raise ValueError("expected an object of texts")
+    return KeptReceipt(**fields)
+
+
+def _hex32(text: str, name: str) -> bytes:
+    try:
+        value = bytes.fromhex(text.removeprefix("0x"))
+    except ValueError:
+        value = b""
+    if len(value) != 32:
+        raise InputRejected(f"{name} must be 64 hex digits")
+    return value
