@@ -32,7 +32,7 @@ from usufruct_meter.new_lane import (
 from usufruct_meter.shipper import Shipper
 from usufruct_meter.spool_check import FAIL, WARN, check_lane, is_in_use
 from usufruct_meter.spool_reader import SpoolReader
-from usufruct_meter.verify import KeptReceipt, ReceiptBook, Verdict, check_counted, check_signed
+from usufruct_meter.verify import KeptReceipt, ReceiptBook, Verdict, check_counted, check_signatures
 
 FOUND_WRONG: Final = 1
 TRY_AGAIN: Final = 3
@@ -188,15 +188,15 @@ def _verify_receipt(options: argparse.Namespace) -> int:
             "--node and --epoch go together", hint="without both, only signatures are checked"
         )
     domain = settlement_domain(options.chain_id, options.settlement)
-    if not options.node:
-        receipts = [check_signed(one, domain) for one in kept]
-        return _show(options, [_receipt_json(receipt) for receipt in receipts])
-    findings = check_counted(kept, options.node, options.epoch, domain, options.report_hash)
+    if options.node:
+        findings = check_counted(kept, options.node, options.epoch, domain, options.report_hash)
+    else:
+        findings = check_signatures(kept, domain)
     _show(options, [asdict(finding) for finding in findings])
     verdicts = {finding.verdict for finding in findings}
     if verdicts & {Verdict.DIFFERS, Verdict.NOT_COUNTED}:
         return FOUND_WRONG
-    return TRY_AGAIN if verdicts - {Verdict.COUNTED} else 0
+    return TRY_AGAIN if verdicts - {Verdict.COUNTED, Verdict.SIGNED} else 0
 
 
 def _with_request(options: argparse.Namespace, kept: Sequence[KeptReceipt]) -> KeptReceipt:
@@ -253,19 +253,6 @@ def _lane_status(file: LaneFile) -> dict[str, Any]:
         }
     finally:
         reader.close()
-
-
-def _receipt_json(receipt: Any) -> dict[str, Any]:
-    return {
-        "lane": checksum_address(receipt.lane),
-        "seq": receipt.seq,
-        "units": receipt.units,
-        "cumulative_units": str(receipt.cumulative_units),
-        "issued_at_ms": receipt.issued_at_ms,
-        "usage_root": "0x" + receipt.usage_root.hex(),
-        "request_hash": "0x" + receipt.request_hash.hex(),
-        "verdict": "signed",
-    }
 
 
 def _show(options: argparse.Namespace, documents: Sequence[dict[str, Any]]) -> int:

@@ -32,6 +32,8 @@ from usufruct_meter.signed_receipt import request_hash
 class Verdict(StrEnum):
     """What became of a receipt."""
 
+    SIGNED = "signed"
+    """Signed by its lane; whether it was counted was not asked."""
     COUNTED = "counted"
     NOT_COUNTED = "not_counted"
     """Issued within the period, but not counted with it. A late receipt is counted with the next epoch; one
@@ -109,6 +111,18 @@ def check_signed(kept: KeptReceipt, domain: bytes) -> UsageReceipt:
     return receipt
 
 
+def check_signatures(kept: Iterable[KeptReceipt], domain: bytes) -> list[Finding]:
+    """Say of each receipt whether its lane signed it, for this request as far as that is known."""
+    findings = []
+    for one in kept:
+        try:
+            check_signed(one, domain)
+            findings.append(_finding(one, Verdict.SIGNED, "signed by its lane"))
+        except InputRejected as error:
+            findings.append(_finding(one, Verdict.DIFFERS, str(error)))
+    return findings
+
+
 def check_counted(
     kept: Iterable[KeptReceipt],
     node_urls: Sequence[str],
@@ -152,9 +166,9 @@ class _Checker:
         head = self._lanes.heads.get(receipt.lane)
         count = head.count if head else 0
         if head is None or receipt.seq >= count:
-            return _finding(
-                kept, Verdict.NOT_COUNTED, f"epoch {self._epoch} counts {count} receipts of the lane"
-            )
+            is_due = receipt.issued_at_ms < self._lanes.period_end_s * 1000
+            verdict = Verdict.NOT_COUNTED if is_due else Verdict.NOT_DUE
+            return _finding(kept, verdict, f"epoch {self._epoch} counts {count} receipts of the lane")
         hashes = self._hashes_of(receipt.lane)
         if isinstance(hashes, str):
             return _finding(kept, Verdict.COULD_NOT_CHECK, hashes)
