@@ -180,9 +180,10 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ILicenseRegistry
-    function pricing(uint32 licenseId) external view returns (LicensePricing memory found) {
-        found = _pricings[licenseId];
+    function pricing(uint32 licenseId) external view returns (LicensePricing memory) {
+        LicensePricing storage found = _pricings[licenseId];
         if (found.maxChargePerEpoch == 0) revert LicenseRegistry_UnknownLicense(licenseId);
+        return found;
     }
 
     /// @inheritdoc ILicenseRegistry

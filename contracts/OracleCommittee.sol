@@ -73,12 +73,11 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
 
         uint256 previousIndex;
         for (uint256 i; i < given; ++i) {
-            bytes calldata signature = signatures[i * SIGNATURE_BYTES:(i + 1) * SIGNATURE_BYTES];
-            uint256 index = uint8(signature[0]);
+            (uint256 index, bytes32 r, uint256 vs) = _signatureAt(signatures, i);
             // Ascending indices are distinct signers.
             if (i != 0 && index <= previousIndex) revert OracleCommittee_SignatureOutOfOrder(previousIndex, index);
             if (index >= signerCount) revert OracleCommittee_UnknownSigner(index, signerCount);
-            _requireSignature(index, signers.at(index), digest, signature);
+            _requireSignature(index, signers.at(index), digest, r, vs);
             previousIndex = index;
         }
     }
@@ -123,11 +122,23 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
         emit SignersRotated(version, fromEpoch, signers);
     }
 
-    /// @dev `signature` is index(1) ‖ r(32) ‖ vs(32), the last two as EIP-2098. Only the lower s counts: of the two
-    /// signatures that any key holder's signature makes, one.
-    function _requireSignature(uint256 index, address signer, bytes32 digest, bytes calldata signature) private pure {
-        bytes32 r = bytes32(signature[1:33]);
-        uint256 vs = uint256(bytes32(signature[33:65]));
+    /// @dev index(1) ‖ r(32) ‖ vs(32). The caller knows that the blob holds this many.
+    function _signatureAt(bytes calldata signatures, uint256 position)
+        private
+        pure
+        returns (uint256 index, bytes32 r, uint256 vs)
+    {
+        assembly ("memory-safe") {
+            let signature := add(signatures.offset, mul(position, SIGNATURE_BYTES))
+            index := byte(0, calldataload(signature))
+            r := calldataload(add(signature, 1))
+            vs := calldataload(add(signature, 33))
+        }
+    }
+
+    /// @dev `vs` is s with the parity in its top bit, as EIP-2098. Only the lower s counts: whoever sees a signature
+    /// can compute its twin with the upper one.
+    function _requireSignature(uint256 index, address signer, bytes32 digest, bytes32 r, uint256 vs) private pure {
         uint256 s = vs & (type(uint256).max >> 1);
         if (s > HALF_CURVE_ORDER) revert OracleCommittee_MalleableSignature(index);
         address recovered = ecrecover(digest, uint8(vs >> 255) + 27, r, bytes32(s));

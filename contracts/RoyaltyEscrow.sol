@@ -19,6 +19,26 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
     using SafeERC20 for IERC20;
 
+    /// @dev An Account in three slots, the first of which also knows of lines that hold nothing: their units may be
+    /// due once they are final.
+    struct Ledger {
+        uint96 available;
+        uint96 reserved;
+        bool linePending;
+        uint96 charged;
+        uint128 cumulativeUnits;
+        uint96 deposited;
+        uint96 withdrawn;
+    }
+
+    /// @dev The registry's, which never change, copied once: reading a neighbor's slot costs several of one's own. A
+    /// license has a cap above 0, so a cap of 0 means not copied yet.
+    struct Terms {
+        uint96 pricePerMillionUnits;
+        uint96 maxChargePerEpoch;
+        uint16 contributorsBps;
+    }
+
     /// @inheritdoc IRoyaltyEscrow
     address public immutable token;
     /// @inheritdoc IRoyaltyEscrow
@@ -30,8 +50,8 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
     /// @inheritdoc IRoyaltyEscrow
     uint32 public immutable maxMergeDelaySeconds;
 
-    /// @dev Three slots: available|reserved, charged|cumulativeUnits, deposited|withdrawn.
-    mapping(uint32 licenseId => Account) private _accounts;
+    mapping(uint32 licenseId => Ledger) private _ledgers;
+    mapping(uint32 licenseId => Terms) private _terms;
 
     modifier onlySettlement() {
         if (msg.sender != settlement) revert RoyaltyEscrow_OnlySettlement(msg.sender);
@@ -94,26 +114,26 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
     /// @inheritdoc IRoyaltyEscrow
     function reserve(ReportLine[] calldata lines) external onlySettlement returns (uint256 contributorsShare) {
         for (uint256 i; i < lines.length; ++i) {
-            ReportLine calldata line = lines[i];
-            Account storage acct = _accounts[line.licenseId];
-            LicensePricing memory pricing = ILicenseRegistry(registry).pricing(line.licenseId);
-            _requireOwed(acct, pricing, line);
-            uint96 charge = line.charge;
-            if (charge == 0) continue;
-            acct.available -= charge;
-            acct.reserved += charge;
-            uint256 charged = acct.charged;
-            contributorsShare += MoneyMath.contributorsShare(charged, charged + charge, pricing);
+            ReportLine memory line = lines[i];
+            Ledger storage acct = _ledgers[line.licenseId];
+            Terms memory terms = _termsOf(line.licenseId);
+            uint96 charged = acct.charged;
+            _requireOwed(acct, charged, terms, line);
+            acct.available -= line.charge;
+            acct.reserved += line.charge;
+            acct.linePending = true;
+            contributorsShare += MoneyMath.growthUp(charged, charged + line.charge, terms.contributorsBps);
         }
     }
 
     /// @inheritdoc IRoyaltyEscrow
     function release(ReportLine[] calldata lines) external onlySettlement {
         for (uint256 i; i < lines.length; ++i) {
-            Account storage acct = _accounts[lines[i].licenseId];
-            uint96 charge = lines[i].charge;
-            acct.reserved -= charge;
-            acct.available += charge;
+            ReportLine memory line = lines[i];
+            Ledger storage acct = _ledgers[line.licenseId];
+            acct.reserved -= line.charge;
+            acct.available += line.charge;
+            acct.linePending = false;
         }
     }
 
@@ -121,18 +141,20 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
     function draw(ReportLine[] calldata lines) external onlySettlement nonReentrant {
         uint256 drawn;
         for (uint256 i; i < lines.length; ++i) {
-            ReportLine calldata line = lines[i];
-            Account storage acct = _accounts[line.licenseId];
-            uint96 charge = line.charge;
-            uint96 chargedTotal = acct.charged + charge;
-            if (charge != 0) acct.reserved -= charge;
-            acct.charged = chargedTotal;
+            ReportLine memory line = lines[i];
+            Ledger storage acct = _ledgers[line.licenseId];
+            uint96 charged = acct.charged + line.charge;
+            acct.reserved -= line.charge;
+            acct.linePending = false;
+            acct.charged = charged;
             acct.cumulativeUnits = line.cumulativeUnits;
-            drawn += charge;
-            emit Charged(line.licenseId, line.cumulativeUnits, charge, chargedTotal);
+            drawn += line.charge;
+            emit Charged(line.licenseId, line.cumulativeUnits, line.charge, charged);
         }
         if (drawn == 0) return;
+        uint256 balanceBefore = IERC20(token).balanceOf(splitter);
         IERC20(token).safeTransfer(splitter, drawn);
+        _requireDelta(splitter, balanceBefore, drawn);
         IRoyaltySplitter(splitter).accrue(lines);
     }
 
@@ -144,8 +166,8 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
         if (to == address(0)) revert RoyaltyEscrow_ZeroRecipient();
         (uint256 coveredUntil, uint256 neededUntil) = _coverage(licenseId);
         if (coveredUntil < neededUntil) revert RoyaltyEscrow_NotCovered(licenseId, coveredUntil, neededUntil);
-        Account storage acct = _accounts[licenseId];
-        if (acct.reserved != 0) revert RoyaltyEscrow_LinePending(licenseId, acct.reserved);
+        Ledger storage acct = _ledgers[licenseId];
+        if (acct.linePending) revert RoyaltyEscrow_LinePending(licenseId, acct.reserved);
         uint256 owed = due(licenseId);
         if (owed != 0) revert RoyaltyEscrow_StillDue(licenseId, owed);
         if (amount > acct.available) revert RoyaltyEscrow_InsufficientBalance(licenseId, acct.available, amount);
@@ -158,12 +180,20 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
 
     /// @inheritdoc IRoyaltyEscrow
     function account(uint32 licenseId) external view returns (Account memory) {
-        return _accounts[licenseId];
+        Ledger memory acct = _ledgers[licenseId];
+        return Account({
+            available: acct.available,
+            reserved: acct.reserved,
+            charged: acct.charged,
+            cumulativeUnits: acct.cumulativeUnits,
+            deposited: acct.deposited,
+            withdrawn: acct.withdrawn
+        });
     }
 
     /// @inheritdoc IRoyaltyEscrow
     function due(uint32 licenseId) public view returns (uint256) {
-        Account storage acct = _accounts[licenseId];
+        Ledger storage acct = _ledgers[licenseId];
         uint256 price = ILicenseRegistry(registry).pricing(licenseId).pricePerMillionUnits;
         return MoneyMath.due(acct.cumulativeUnits, price, acct.charged);
     }
@@ -171,8 +201,8 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
     /// @inheritdoc IRoyaltyEscrow
     function chargeable(uint32 licenseId) external view returns (uint96) {
         (uint256 coveredUntil, uint256 neededUntil) = _coverage(licenseId);
-        Account storage acct = _accounts[licenseId];
-        if (coveredUntil >= neededUntil && acct.reserved == 0 && due(licenseId) == 0) return 0;
+        Ledger storage acct = _ledgers[licenseId];
+        if (coveredUntil >= neededUntil && !acct.linePending && due(licenseId) == 0) return 0;
         uint96 cap = ILicenseRegistry(registry).pricing(licenseId).maxChargePerEpoch;
         return acct.available < cap ? acct.available : cap;
     }
@@ -183,24 +213,37 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
         _bookDeposit(licenseId, msg.sender, amount, balanceBefore);
     }
 
+    /// @dev Reverts for a license that does not exist.
+    function _termsOf(uint32 licenseId) private returns (Terms memory terms) {
+        terms = _terms[licenseId];
+        if (terms.maxChargePerEpoch != 0) return terms;
+        LicensePricing memory pricing = ILicenseRegistry(registry).pricing(licenseId);
+        terms = Terms(pricing.pricePerMillionUnits, pricing.maxChargePerEpoch, MoneyMath.contributorsBps(pricing));
+        _terms[licenseId] = terms;
+    }
+
     /// @dev Refuses what must not cost anybody money: nothing, or money for a license that does not exist.
-    function _openDeposit(uint32 licenseId, uint96 amount) private view returns (uint256 balanceBefore) {
+    function _openDeposit(uint32 licenseId, uint96 amount) private returns (uint256 balanceBefore) {
         if (amount == 0) revert RoyaltyEscrow_ZeroAmount();
-        ILicenseRegistry(registry).pricing(licenseId);
+        _termsOf(licenseId);
         return IERC20(token).balanceOf(address(this));
     }
 
-    /// @dev The token's word is not enough: a fee on transfer would leave some account without cover.
     function _bookDeposit(uint32 licenseId, address from, uint96 amount, uint256 balanceBefore) private {
-        uint256 received = IERC20(token).balanceOf(address(this)) - balanceBefore;
-        if (received != amount) revert RoyaltyEscrow_WrongDelta(amount, received);
-        Account storage acct = _accounts[licenseId];
+        _requireDelta(address(this), balanceBefore, amount);
+        Ledger storage acct = _ledgers[licenseId];
         // No part of an account exceeds what was ever deposited, so this is the one place where a sum can be too big.
         uint256 deposited = uint256(acct.deposited) + amount;
         if (deposited > type(uint96).max) revert RoyaltyEscrow_BalanceTooLarge(licenseId, deposited);
         acct.deposited = uint96(deposited);
         acct.available += amount;
         emit Deposited(licenseId, from, amount);
+    }
+
+    /// @dev The token's word is not enough: a fee on transfer would leave somebody's money without cover.
+    function _requireDelta(address holder, uint256 balanceBefore, uint256 expected) private view {
+        uint256 received = IERC20(token).balanceOf(holder) - balanceBefore;
+        if (received != expected) revert RoyaltyEscrow_WrongDelta(expected, received);
     }
 
     /// @return coveredUntil Up to when finalized reports count usage.
@@ -210,14 +253,18 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
         neededUntil = uint256(ILicenseRegistry(registry).license(licenseId).endsAt) + maxMergeDelaySeconds;
     }
 
-    function _requireOwed(Account storage acct, LicensePricing memory pricing, ReportLine calldata line) private view {
+    /// @dev That a line's units did not fall, and that its charge is within what is due, available and capped.
+    function _requireOwed(Ledger storage acct, uint96 charged, Terms memory terms, ReportLine memory line)
+        private
+        view
+    {
         uint128 committed = acct.cumulativeUnits;
         if (line.cumulativeUnits < committed) {
             revert RoyaltyEscrow_UnitsFell(line.licenseId, committed, line.cumulativeUnits);
         }
-        uint256 owed = MoneyMath.due(line.cumulativeUnits, pricing.pricePerMillionUnits, acct.charged);
+        uint256 owed = MoneyMath.due(line.cumulativeUnits, terms.pricePerMillionUnits, charged);
         uint96 available = acct.available;
-        uint96 cap = pricing.maxChargePerEpoch;
+        uint96 cap = terms.maxChargePerEpoch;
         if (line.charge > owed || line.charge > available || line.charge > cap) {
             revert RoyaltyEscrow_ChargeTooHigh(line.licenseId, line.charge, owed, available, cap);
         }

@@ -5,7 +5,7 @@ import {ILicenseRegistry} from "./interfaces/ILicenseRegistry.sol";
 import {IRoyaltySplitter} from "./interfaces/IRoyaltySplitter.sol";
 import {MoneyMath} from "./libraries/MoneyMath.sol";
 import {NoteTree} from "./libraries/NoteTree.sol";
-import {LicensePricing, Party} from "./types/License.sol";
+import {Party, SplitAccount} from "./types/License.sol";
 import {ReportLine} from "./types/Report.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
@@ -22,6 +22,8 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
     /// @dev More than a transfer of any token worth listing takes. A caller who runs out of gas on purpose can only
     /// make notes look refused, and these stay payable; this keeps it from happening by accident.
     uint256 private constant MIN_TRANSFER_GAS = 100_000;
+    /// @dev What one payee of a range can burn at most; a claim of its own has no such bound.
+    uint256 private constant MAX_TRANSFER_GAS = 300_000;
 
     /// @inheritdoc IRoyaltySplitter
     address public immutable token;
@@ -39,9 +41,9 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IRoyaltySplitter
     uint96 public pool;
-    /// @inheritdoc IRoyaltySplitter
-    mapping(uint32 licenseId => uint96) public charged;
-    /// @dev What a party has earned follows from `charged`; only what it took is kept.
+    /// @dev Terms never change, so they are copied at a license's first charge: a slot that each charge reads anyway.
+    mapping(uint32 licenseId => SplitAccount) private _accounts;
+    /// @dev What a party has earned follows from what was charged; only what it took is kept.
     mapping(uint32 licenseId => mapping(Party => uint96)) private _taken;
     mapping(uint64 treeId => Tree) private _trees;
     /// @inheritdoc IRoyaltySplitter
@@ -76,19 +78,19 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
     /// @inheritdoc IRoyaltySplitter
     function accrue(ReportLine[] calldata lines) external {
         if (msg.sender != escrow) revert RoyaltySplitter_OnlyEscrow(msg.sender);
-        uint256 contributors;
+        uint256 pool_ = pool;
         for (uint256 i; i < lines.length; ++i) {
-            uint96 charge = lines[i].charge;
-            if (charge == 0) continue;
-            uint32 licenseId = lines[i].licenseId;
-            uint96 chargedBefore = charged[licenseId];
-            uint96 chargedAfter = chargedBefore + charge;
-            charged[licenseId] = chargedAfter;
-            MoneyMath.Split memory growth =
-                MoneyMath.split(chargedBefore, chargedAfter, ILicenseRegistry(registry).pricing(licenseId));
-            contributors += growth.contributors;
+            ReportLine memory line = lines[i];
+            if (line.charge == 0) continue;
+            SplitAccount memory account = _accounts[line.licenseId];
+            if (account.charged == 0) account = MoneyMath.open(ILicenseRegistry(registry).pricing(line.licenseId));
+            uint96 charged_ = account.charged + line.charge;
+            MoneyMath.Split memory growth = MoneyMath.split(account, charged_);
+            account.charged = charged_;
+            _accounts[line.licenseId] = account;
+            pool_ += growth.contributors;
             emit Accrued(
-                licenseId,
+                line.licenseId,
                 uint96(growth.contributors),
                 uint96(growth.community),
                 uint96(growth.steward),
@@ -96,7 +98,8 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
                 uint96(growth.operators)
             );
         }
-        pool += uint96(contributors);
+        if (pool_ > type(uint96).max) revert RoyaltySplitter_PoolTooLarge(pool_);
+        pool = uint96(pool_);
     }
 
     /// @inheritdoc IRoyaltySplitter
@@ -170,9 +173,14 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IRoyaltySplitter
     function shareCredit(uint32 licenseId, Party party) public view returns (uint96) {
-        LicensePricing memory pricing = ILicenseRegistry(registry).pricing(licenseId);
-        uint256 earned = MoneyMath.mulDivDown(charged[licenseId], _bpsOf(pricing, party), MoneyMath.BPS);
+        SplitAccount memory account = _accounts[licenseId];
+        uint256 earned = MoneyMath.mulDivDown(account.charged, _bpsOf(account, party), MoneyMath.BPS);
         return uint96(earned) - _taken[licenseId][party];
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function charged(uint32 licenseId) external view returns (uint96) {
+        return _accounts[licenseId].charged;
     }
 
     /// @inheritdoc IRoyaltySplitter
@@ -232,18 +240,22 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
         private
         returns (uint256 bitsAfter, uint96 amount)
     {
-        uint256 sent;
-        for (uint256 i; i < words.length; ++i) {
-            uint256 bit = 1 << (first + i);
-            uint256 word = words[i];
-            if (bits & bit != 0 || word == 0) continue;
-            if (gasleft() < MIN_TRANSFER_GAS) revert RoyaltySplitter_LowGas(gasleft(), MIN_TRANSFER_GAS);
-            uint256 value = NoteTree.amount(word);
-            if (!_send(NoteTree.payee(word), value)) continue;
-            bits |= bit;
-            sent += value;
+        uint256 bit = 1 << first;
+        unchecked {
+            // No sum here exceeds the range's, which fits.
+            for (uint256 i; i < words.length; ++i) {
+                uint256 word = words[i];
+                if (bits & bit == 0 && word != 0) {
+                    if (gasleft() < MIN_TRANSFER_GAS) revert RoyaltySplitter_LowGas(gasleft(), MIN_TRANSFER_GAS);
+                    if (_send(NoteTree.payee(word), NoteTree.amount(word), MAX_TRANSFER_GAS)) {
+                        bits |= bit;
+                        amount += NoteTree.amount(word);
+                    }
+                }
+                bit <<= 1;
+            }
         }
-        return (bits, uint96(sent)); // at most the range's sum, which fits
+        return (bits, amount);
     }
 
     function _addPaid(Tree memory found, uint64 treeId, uint96 amount) private {
@@ -254,12 +266,12 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
     }
 
     function _sendOrRevert(address to, uint256 amount) private {
-        if (!_send(to, amount)) revert RoyaltySplitter_TransferFailed(to, amount);
+        if (!_send(to, amount, gasleft())) revert RoyaltySplitter_TransferFailed(to, amount);
     }
 
     /// @dev IERC20.transfer that reports instead of reverting. True if the token says true, or says nothing and has
-    /// code. Never copies more than one word of an answer, so no token can make this run out of memory.
-    function _send(address to, uint256 amount) private returns (bool sent) {
+    /// code. Passes on `gasLimit` or what 63/64 of the rest allow. Never copies more than one word of an answer, so no token can make this run out of memory.
+    function _send(address to, uint256 amount, uint256 gasLimit) private returns (bool sent) {
         address asset = token;
         bytes4 selector = IERC20.transfer.selector;
         assembly ("memory-safe") {
@@ -268,7 +280,7 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
             mstore(add(call_, 4), to)
             mstore(add(call_, 36), amount)
             mstore(0, 0)
-            if call(gas(), asset, 0, call_, 68, 0, 32) {
+            if call(gasLimit, asset, 0, call_, 68, 0, 32) {
                 switch returndatasize()
                 case 0 { sent := gt(extcodesize(asset), 0) }
                 default { sent := and(gt(returndatasize(), 31), eq(mload(0), 1)) }
@@ -281,11 +293,11 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
         if (found.count == 0) revert RoyaltySplitter_UnknownTree(treeId);
     }
 
-    function _bpsOf(LicensePricing memory pricing, Party party) private pure returns (uint256) {
-        if (party == Party.Community) return pricing.communityBps;
-        if (party == Party.Steward) return pricing.stewardBps;
-        if (party == Party.Platform) return pricing.platformBps;
-        return pricing.operatorsBps;
+    function _bpsOf(SplitAccount memory account, Party party) private pure returns (uint256) {
+        if (party == Party.Community) return account.communityBps;
+        if (party == Party.Steward) return account.stewardBps;
+        if (party == Party.Platform) return account.platformBps;
+        return account.operatorsBps;
     }
 
     /// @dev That a range is an aligned power of two inside the tree, with exactly its words and siblings.

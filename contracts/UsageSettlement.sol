@@ -17,6 +17,18 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
     uint256 private constant MAX_LINES = 100;
     uint256 private constant MAX_GUARDIAN_REJECTIONS = 3;
 
+    /// @dev State and dispute window in one slot: every report reads both.
+    struct Progress {
+        uint32 lastEpoch;
+        uint48 lastPeriodEnd;
+        uint48 lastFinalizedBlock;
+        uint48 finalizableAt;
+        uint32 nextAttempt;
+        uint32 disputeWindowSeconds;
+        uint8 rejections;
+        bool pending;
+    }
+
     /// @inheritdoc IUsageSettlement
     address public immutable committee;
     /// @inheritdoc IUsageSettlement
@@ -28,11 +40,9 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
     /// @inheritdoc IUsageSettlement
     bool public immutable checksCutoffBlock;
 
-    /// @inheritdoc IUsageSettlement
-    uint32 public disputeWindowSeconds;
+    Progress private _progress;
     /// @inheritdoc IUsageSettlement
     uint96 public noteMinimum;
-    State private _state;
     /// @inheritdoc IUsageSettlement
     mapping(uint64 epoch => bytes32) public reportHash;
 
@@ -56,7 +66,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         splitter = splitter_;
         epochSeconds = epochSeconds_;
         checksCutoffBlock = checkCutoffHash;
-        _state.lastPeriodEnd = genesis;
+        _progress.lastPeriodEnd = genesis;
         _setDisputeWindow(disputeWindowSeconds_);
         _setNoteMinimum(noteMinimum_);
         // The others were built on predicted addresses, and this is the last: now it shows whether they came true.
@@ -69,7 +79,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
 
     /// @inheritdoc IUsageSettlement
     function submit(EpochReport calldata report, bytes calldata signatures) external nonReentrant {
-        State memory current = _state;
+        Progress memory current = _progress;
         _requireNext(current, report);
         _requireAscending(report.lines);
         _requireTree(report.notesRoot, report.notesTotal, report.noteCount);
@@ -79,21 +89,23 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
             report.epoch, report.signerSetVersion, _hashTypedDataV4(structHash), signatures
         );
 
-        current.pending = true;
-        current.finalizableAt = uint48(block.timestamp + disputeWindowSeconds);
-        _state = current;
+        uint256 finalizableAt = block.timestamp + current.disputeWindowSeconds;
+        _progress.pending = true;
+        _progress.finalizableAt = uint48(finalizableAt);
         reportHash[report.epoch] = structHash;
-        emit ReportSubmitted(report.epoch, report.attempt, structHash, current.finalizableAt);
+        emit ReportSubmitted(report.epoch, report.attempt, structHash, finalizableAt);
 
         uint256 contributorsShare = IRoyaltyEscrow(escrow).reserve(report.lines);
         uint256 promised = uint256(report.notesTotal) + report.reserveTotal;
         uint256 pool = IRoyaltySplitter(splitter).pool() + contributorsShare;
         if (promised > pool) revert UsageSettlement_OverPool(promised, pool);
+        // Refused here, for the splitter would refuse it when it is too late to report anything else.
+        if (pool > type(uint96).max) revert UsageSettlement_PoolTooLarge(pool);
     }
 
     /// @inheritdoc IUsageSettlement
     function reject(EpochReport calldata report, string calldata reason) external restricted nonReentrant {
-        State memory current = _state;
+        Progress memory current = _progress;
         if (current.rejections >= MAX_GUARDIAN_REJECTIONS) revert UsageSettlement_GuardianSpent(current.rejections);
         ++current.rejections;
         _reject(current, report, reason);
@@ -101,22 +113,23 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
 
     /// @inheritdoc IUsageSettlement
     function rejectByCouncil(EpochReport calldata report, string calldata reason) external restricted nonReentrant {
-        _reject(_state, report, reason);
+        _reject(_progress, report, reason);
     }
 
     /// @inheritdoc IUsageSettlement
     function finalize(EpochReport calldata report) external nonReentrant {
-        State memory current = _state;
+        Progress memory current = _progress;
         bytes32 structHash = _requirePending(current, report);
         if (block.timestamp < current.finalizableAt) {
             revert UsageSettlement_WindowOpen(current.finalizableAt, block.timestamp);
         }
-        _state = State({
-            lastEpoch: uint48(report.epoch),
+        _progress = Progress({
+            lastEpoch: uint32(report.epoch),
             lastPeriodEnd: uint48(report.periodEnd),
             lastFinalizedBlock: uint48(block.number),
             finalizableAt: 0,
             nextAttempt: 0,
+            disputeWindowSeconds: current.disputeWindowSeconds,
             rejections: 0,
             pending: false
         });
@@ -138,7 +151,21 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
 
     /// @inheritdoc IUsageSettlement
     function state() external view returns (State memory) {
-        return _state;
+        Progress memory current = _progress;
+        return State({
+            lastEpoch: current.lastEpoch,
+            lastPeriodEnd: current.lastPeriodEnd,
+            lastFinalizedBlock: current.lastFinalizedBlock,
+            finalizableAt: current.finalizableAt,
+            nextAttempt: current.nextAttempt,
+            rejections: current.rejections,
+            pending: current.pending
+        });
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function disputeWindowSeconds() external view returns (uint32) {
+        return _progress.disputeWindowSeconds;
     }
 
     /// @inheritdoc IUsageSettlement
@@ -151,12 +178,12 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         return ReportHash.hash(report);
     }
 
-    function _reject(State memory current, EpochReport calldata report, string calldata reason) private {
+    function _reject(Progress memory current, EpochReport calldata report, string calldata reason) private {
         bytes32 structHash = _requirePending(current, report);
         current.pending = false;
         current.finalizableAt = 0;
         current.nextAttempt = report.attempt + 1;
-        _state = current;
+        _progress = current;
         delete reportHash[report.epoch];
         emit ReportRejected(report.epoch, report.attempt, structHash, msg.sender, reason);
 
@@ -167,7 +194,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         if (seconds_ == 0 || seconds_ >= epochSeconds) {
             revert UsageSettlement_BadDisputeWindow(seconds_, epochSeconds);
         }
-        disputeWindowSeconds = seconds_;
+        _progress.disputeWindowSeconds = seconds_;
         emit DisputeWindowSet(seconds_);
     }
 
@@ -177,8 +204,8 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
     }
 
     /// @dev That this report follows the last finalized one, and no rejected attempt.
-    function _requireNext(State memory current, EpochReport calldata report) private view {
-        uint48 lastEpoch = current.lastEpoch;
+    function _requireNext(Progress memory current, EpochReport calldata report) private view {
+        uint32 lastEpoch = current.lastEpoch;
         uint64 expectedEpoch = uint64(lastEpoch) + 1;
         if (current.pending) revert UsageSettlement_ReportPending(uint48(expectedEpoch));
         if (report.epoch != expectedEpoch) revert UsageSettlement_WrongEpoch(report.epoch, expectedEpoch);
@@ -208,7 +235,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         }
     }
 
-    function _requirePending(State memory current, EpochReport calldata report)
+    function _requirePending(Progress memory current, EpochReport calldata report)
         private
         view
         returns (bytes32 structHash)

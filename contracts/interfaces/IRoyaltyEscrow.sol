@@ -8,7 +8,8 @@ import {ReportLine} from "../types/Report.sol";
 ///
 /// Safety: money leaves an account only to the splitter, for units the terms price, within balance and cap, or
 /// back to the buyer after final coverage. No role has a path to it.
-/// Liveness: a paused token stops deposits, draws and withdrawals, and loses nothing.
+/// Liveness: a paused token stops deposits, draws and withdrawals, and loses nothing. Neither does one that delivers
+/// less than it was told to: deposits are refused, and reports wait unfinalized until it moves whole amounts again.
 interface IRoyaltyEscrow {
     /// @param available Free to be reserved.
     /// @param reserved Held for the pending report.

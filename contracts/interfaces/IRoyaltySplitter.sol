@@ -49,6 +49,7 @@ interface IRoyaltySplitter {
     error RoyaltySplitter_OnlySettlement(address caller);
     error RoyaltySplitter_ZeroAddress(string what);
     error RoyaltySplitter_WrongToken(address given, address expected);
+    error RoyaltySplitter_PoolTooLarge(uint256 pool);
     error RoyaltySplitter_TreeExists(uint64 treeId);
     error RoyaltySplitter_UnknownTree(uint64 treeId);
     error RoyaltySplitter_Unfunded(uint256 total, uint256 pool);

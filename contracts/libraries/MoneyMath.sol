@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.28;
 
-import {LicensePricing} from "../types/License.sol";
+import {LicensePricing, SplitAccount} from "../types/License.sol";
 
 /// @title Money arithmetic
 /// @notice Charges and splits are functions of cumulative totals, so rounding never builds up and usage counted an
@@ -37,32 +37,45 @@ library MoneyMath {
         return owed > charged ? owed - charged : 0;
     }
 
-    /// @notice What raising a license's total charge from `chargedBefore` to `chargedAfter` adds to each party.
-    function split(uint256 chargedBefore, uint256 chargedAfter, LicensePricing memory pricing)
-        internal
-        pure
-        returns (Split memory growth)
-    {
-        growth.contributors = contributorsShare(chargedBefore, chargedAfter, pricing);
-        growth.community = _growth(chargedBefore, chargedAfter, pricing.communityBps);
-        growth.steward = _growth(chargedBefore, chargedAfter, pricing.stewardBps);
-        growth.platform = _growth(chargedBefore, chargedAfter, pricing.platformBps);
-        growth.operators = _growth(chargedBefore, chargedAfter, pricing.operatorsBps);
+    /// @notice The account of a license that was never charged.
+    function open(LicensePricing memory pricing) internal pure returns (SplitAccount memory) {
+        return SplitAccount({
+            charged: 0,
+            contributorsBps: contributorsBps(pricing),
+            communityBps: pricing.communityBps,
+            stewardBps: pricing.stewardBps,
+            platformBps: pricing.platformBps,
+            operatorsBps: pricing.operatorsBps
+        });
     }
 
-    /// @notice The contributors' part of `split`. Their cumulative share rounds up and the others' down: a plain
-    /// remainder would be negative when several floors step at once. What no share reaches, 0 to 3 base units per
-    /// license for all time, stays in the splitter.
-    function contributorsShare(uint256 chargedBefore, uint256 chargedAfter, LicensePricing memory pricing)
-        internal
-        pure
-        returns (uint256)
-    {
-        uint256 bps = BPS - pricing.communityBps - pricing.stewardBps - pricing.platformBps - pricing.operatorsBps;
+    /// @notice What raising a license's total charge to `chargedAfter` adds to each party.
+    ///
+    /// The contributors' cumulative share rounds up and the others' down: a plain remainder would be negative when
+    /// several floors step at once. What no share reaches, 0 to 3 base units per license for all time, is dust.
+    function split(SplitAccount memory before, uint96 chargedAfter) internal pure returns (Split memory) {
+        uint256 charged = before.charged;
+        return Split({
+            contributors: growthUp(charged, chargedAfter, before.contributorsBps),
+            community: growthDown(charged, chargedAfter, before.communityBps),
+            steward: growthDown(charged, chargedAfter, before.stewardBps),
+            platform: growthDown(charged, chargedAfter, before.platformBps),
+            operators: growthDown(charged, chargedAfter, before.operatorsBps)
+        });
+    }
+
+    /// @notice Growth of a cumulative share that rounds up: the contributors'.
+    function growthUp(uint256 chargedBefore, uint256 chargedAfter, uint256 bps) internal pure returns (uint256) {
         return mulDivUp(chargedAfter, bps, BPS) - mulDivUp(chargedBefore, bps, BPS);
     }
 
-    function _growth(uint256 chargedBefore, uint256 chargedAfter, uint256 bps) private pure returns (uint256) {
+    /// @notice Growth of a cumulative share that rounds down: everybody else's.
+    function growthDown(uint256 chargedBefore, uint256 chargedAfter, uint256 bps) internal pure returns (uint256) {
         return mulDivDown(chargedAfter, bps, BPS) - mulDivDown(chargedBefore, bps, BPS);
+    }
+
+    /// @notice What the other parties leave; the registry refuses terms that would make it negative.
+    function contributorsBps(LicensePricing memory pricing) internal pure returns (uint16) {
+        return uint16(BPS) - pricing.communityBps - pricing.stewardBps - pricing.platformBps - pricing.operatorsBps;
     }
 }

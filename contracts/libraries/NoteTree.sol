@@ -9,8 +9,8 @@ import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 /// ‖ rightHash ‖ rightSum(12)). The zero word is a missing leaf: hash 0, sum 0. A leaf hashes 33 bytes and a node 88,
 /// so neither passes for the other.
 ///
-/// An entry, hash ‖ sum, takes 44 bytes; two neighbors in memory are exactly what their parent hashes. An entry is
-/// written by two overlapping words, the second of which is the hash's last 20 bytes ‖ sum.
+/// An entry, hash ‖ sum, takes 44 bytes; two neighbors in memory are exactly what their parent hashes. A sum is
+/// written as the head of a word: the 20 bytes that this spills are written over next, or never read.
 ///
 /// Sums are added at full width and refused past uint96. Within one fold they only grow, so a last sum that fits
 /// proves that each one hashed on the way did too.
@@ -58,15 +58,15 @@ library NoteTree {
     {
         assembly ("memory-safe") {
             let pair := mload(0x40)
-            let sibling := proof.offset
-            for { let end := add(sibling, proof.length) } lt(sibling, end) { sibling := add(sibling, ENTRY_BYTES) } {
-                let isRight := and(index, 1)
-                let own := add(pair, mul(ENTRY_BYTES, isRight))
+            let bothPlaces := add(add(pair, pair), ENTRY_BYTES)
+            let item := proof.offset
+            for { let end := add(item, proof.length) } lt(item, end) { item := add(item, ENTRY_BYTES) } {
+                let own := add(pair, mul(ENTRY_BYTES, and(index, 1)))
                 mstore(own, hash)
-                mstore(add(own, 12), or(shl(96, hash), sum))
-                calldatacopy(add(pair, mul(ENTRY_BYTES, iszero(isRight))), sibling, ENTRY_BYTES)
+                mstore(add(own, 32), shl(160, sum))
+                calldatacopy(sub(bothPlaces, own), item, ENTRY_BYTES)
                 hash := keccak256(pair, 88)
-                sum := add(sum, shr(160, calldataload(add(sibling, 32))))
+                sum := add(sum, shr(160, calldataload(add(item, 32))))
                 index := shr(1, index)
             }
             rootHash := hash
@@ -89,20 +89,18 @@ library NoteTree {
                 let value := calldataload(word)
                 mstore(1, value)
                 let leafHash := mul(keccak256(0, 33), iszero(iszero(value)))
-                let leafSum := and(value, AMOUNT_MASK)
                 mstore(entry, leafHash)
-                mstore(add(entry, 12), or(shl(96, leafHash), leafSum))
-                sum := add(sum, leafSum)
+                mstore(add(entry, 32), shl(160, value))
+                sum := add(sum, and(value, AMOUNT_MASK))
             }
-            // Level by level, in place: a parent is written where its pair began or before, never ahead of it.
+            // Level by level, in place: a parent, with what it spills, ends before the next pair begins.
             for {} gt(count, 1) { count := shr(1, count) } {
                 let parent := entries
                 let pair := entries
                 for { let end := add(entries, mul(count, ENTRY_BYTES)) } lt(pair, end) { pair := add(pair, 88) } {
-                    let parentHash := keccak256(pair, 88)
-                    let parentSum := add(and(mload(add(pair, 12)), AMOUNT_MASK), and(mload(add(pair, 56)), AMOUNT_MASK))
-                    mstore(parent, parentHash)
-                    mstore(add(parent, 12), or(shl(96, parentHash), parentSum))
+                    let parentSum := add(shr(160, mload(add(pair, 32))), shr(160, mload(add(pair, 76))))
+                    mstore(parent, keccak256(pair, 88))
+                    mstore(add(parent, 32), shl(160, parentSum))
                     parent := add(parent, ENTRY_BYTES)
                 }
             }

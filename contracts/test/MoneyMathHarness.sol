@@ -2,7 +2,7 @@
 pragma solidity 0.8.28;
 
 import {MoneyMath} from "../libraries/MoneyMath.sol";
-import {LicensePricing} from "../types/License.sol";
+import {LicensePricing, SplitAccount} from "../types/License.sol";
 
 /// @title MoneyMath with a door, so that tests can compare it with Python. Test only.
 contract MoneyMathHarness {
@@ -27,6 +27,8 @@ contract MoneyMathHarness {
         pure
         returns (MoneyMath.Split memory)
     {
-        return MoneyMath.split(chargedBefore, chargedAfter, pricing);
+        SplitAccount memory before = MoneyMath.open(pricing);
+        before.charged = chargedBefore;
+        return MoneyMath.split(before, chargedAfter);
     }
 }

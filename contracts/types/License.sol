@@ -58,6 +58,17 @@ struct LicensePricing {
     uint16 operatorsBps;
 }
 
+/// @notice How a license's charges divide, and how much was charged so far: one storage slot. The five basis points
+/// sum to 10,000.
+struct SplitAccount {
+    uint96 charged;
+    uint16 contributorsBps;
+    uint16 communityBps;
+    uint16 stewardBps;
+    uint16 platformBps;
+    uint16 operatorsBps;
+}
+
 /// @notice An accepted license: who, when, and what it covers.
 struct License {
     address buyer;
