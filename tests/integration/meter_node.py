@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
 import uvicorn
 from starlette.applications import Starlette
@@ -15,16 +16,21 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from usufruct_protocol.batches import Batch, check_openings
+from usufruct_protocol.bundle import pack_lanes
+from usufruct_protocol.eip712 import epoch_report_hash
 from usufruct_protocol.errors import InputRejected
+from usufruct_protocol.merkle import padded_root
 from usufruct_protocol.receipts import (
     RECORD_SIZE,
     Checkpoint,
     LaneFrontier,
+    receipt_hashes,
     settlement_domain,
     verify_batch,
 )
+from usufruct_protocol.report_types import EpochReport, ReportLine
 
-from tests.unit.meter.lane_kit import CHAIN_ID, SETTLEMENT
+from tests.unit.meter.lane_kit import CHAIN_ID, EPOCH_SECONDS, GENESIS_S, SETTLEMENT
 
 DOMAIN = settlement_domain(CHAIN_ID, SETTLEMENT)
 
@@ -50,6 +56,8 @@ class StandInNode:
     batches: list[Batch] = field(default_factory=list)
     claimed_count: int | None = None
     sleep_s: float = 0.0
+    reports: dict[int, EpochReport] = field(default_factory=dict)
+    files: dict[int, bytes] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -89,6 +97,52 @@ class StandInNode:
         self.batches.append(batch)
         return JSONResponse({"lane": "0x" + batch.lane.hex(), "count": held.frontier.count})
 
+    def finalize(self, epoch: int, lanes: list[bytes]) -> bytes:
+        """Report everything that is held, as if the committee had agreed on it; returns the report hash."""
+        heads = [self.held(lane).checkpoints[-1][0] if self.count(lane) else None for lane in lanes]
+        zero = bytes(32)
+        report = EpochReport(
+            epoch=epoch,
+            attempt=0,
+            previous_report_hash=zero,
+            period_end=GENESIS_S + epoch * EPOCH_SECONDS,
+            cutoff_block=1,
+            cutoff_block_hash=zero,
+            signer_set_version=1,
+            rule_version=1,
+            lanes_root=padded_root([head.struct_hash() if head else zero for head in heads]),
+            lane_count=len(heads),
+            notes_root=zero,
+            notes_total=2**90,
+            note_count=0,
+            reserve_root=zero,
+            reserve_total=0,
+            reserve_count=0,
+            consent_root=zero,
+            roster_hash=zero,
+            bundle_hash=zero,
+            lines=(ReportLine(1, 5, 2**80),),
+        )
+        self.reports[epoch] = report
+        self.files[epoch] = pack_lanes(heads)
+        return epoch_report_hash(report)
+
+    def _epoch(self, request: Request) -> Response:
+        report = self.reports.get(int(request.path_params["epoch"]))
+        if report is None:
+            return JSONResponse({"code": "not_found"}, 404)
+        return JSONResponse({"report": {name: _plain(name, value) for name, value in asdict(report).items()}})
+
+    def _lanes_file(self, request: Request) -> Response:
+        return Response(self.files[int(request.path_params["epoch"])])
+
+    def _hashes(self, request: Request) -> Response:
+        lane = bytes.fromhex(request.path_params["lane"][2:])
+        first, end = (int(request.query_params[name]) for name in ("from_seq", "to_count"))
+        end = min(end, first + 100)  # small answers, so that callers have to ask more than once
+        records = self.held(lane).records[first * RECORD_SIZE : end * RECORD_SIZE]
+        return Response(b"".join(receipt_hashes(lane, records)))
+
     def app(self) -> Starlette:
         async def take(request: Request) -> Response:
             body = await request.body()
@@ -120,9 +174,21 @@ class StandInNode:
             routes=[
                 Route("/v1/batches", take, methods=["POST"]),
                 Route("/v1/lanes/{lane}", lane),
+                Route("/v1/lanes/{lane}/hashes", self._hashes),
+                Route("/v1/epochs/{epoch:int}", self._epoch),
+                Route("/v1/epochs/{epoch:int}/bundle/lanes.bin", self._lanes_file),
                 Route("/", lambda _: PlainTextResponse("a node")),
             ]
         )
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A report field as nodes write it: bytes as hex, totals as decimal strings."""
+    if isinstance(value, bytes):
+        return "0x" + value.hex()
+    if name == "lines":
+        return [{key: _plain(key, one) for key, one in line.items()} for line in value]
+    return str(value) if name in ("notes_total", "reserve_total", "cumulative_units", "charge") else value
 
 
 def free_port() -> int:
