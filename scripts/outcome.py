@@ -17,9 +17,11 @@ from usufruct_protocol.errors import InvariantBroken
 from usufruct_protocol.money import ACCRUAL_SCALE
 from usufruct_protocol.periods import proposer_index, quorum
 from usufruct_protocol.sumtree import NoteTree, split_word
+from web3.logs import DISCARD
 
 SIGNATURE_BYTES: Final = 65
 BITS_PER_WORD: Final = 256
+FULL_RANGE: Final = 251
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +77,16 @@ class PaidNotes:
 
 @dataclass(frozen=True, slots=True)
 class RangeGas:
-    """What range payments cost. `first` is money into wallets that held none before."""
+    """What range payments cost in transactions of one kind. `first` is money into wallets that held none."""
 
+    first: bool
+    full: bool
     payees: int
     gas: int
-    first: bool
 
     @property
     def gas_per_payee(self) -> int:
-        """Gas per paid note, everything included, rounded up."""
+        """Gas per paid note, everything included, rounded up; 0 if there was no such transaction."""
         return -(-self.gas // self.payees) if self.payees else 0
 
 
@@ -182,3 +185,25 @@ def _finalization(reader: Reader, submitted: SubmittedReport) -> bytes:
 
 def _gas_of(reader: Reader, transaction_hash: bytes) -> int:
     return int(reader.contracts.w3.eth.get_transaction_receipt(transaction_hash)["gasUsed"])
+
+
+def read_range_gas(reader: Reader) -> tuple[RangeGas, ...]:
+    """Add up what range payments cost: first and later payments, full ranges apart from smaller ones.
+
+    A full range paid 256 notes, or would have but for refused ones (at most 2 %). A range that reached both
+    new and known wallets is left out.
+    """
+    totals = {(first, full): [0, 0] for first in (True, False) for full in (True, False)}
+    seen: set[str] = set()
+    splitter, token = reader.contracts.splitter, reader.contracts.token
+    for log in splitter.events.RangePaid().get_logs(from_block=reader.contracts.deployment.deployed_block):
+        receipt = reader.contracts.w3.eth.get_transaction_receipt(log["transactionHash"])
+        transfers = token.events.Transfer().process_receipt(receipt, errors=DISCARD)
+        paid = [event["args"]["to"] for event in transfers]
+        is_first, is_later = seen.isdisjoint(paid), seen.issuperset(paid)
+        seen.update(paid)
+        if paid and (is_first or is_later):
+            total = totals[is_first, len(paid) >= FULL_RANGE]
+            total[0] += len(paid)
+            total[1] += int(receipt["gasUsed"])
+    return tuple(RangeGas(first, full, *total) for (first, full), total in totals.items())

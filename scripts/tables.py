@@ -12,10 +12,11 @@ from rich.table import Table
 from usufruct_protocol.money import ACCRUAL_SCALE
 
 from scripts.ledger import PARTIES, LicenseBooks, Sum
-from scripts.outcome import EpochOutcome, PayeeOutcome
+from scripts.outcome import EpochOutcome, PayeeOutcome, RangeGas
 
 PAYEES_SHOWN: Final = 8
 DECIMALS: Final = 6
+PLAIN_WIDTH: Final = 150
 
 
 def usdc(base_units: int) -> str:
@@ -96,16 +97,16 @@ def payees_table(payees: Sequence[PayeeOutcome], shown: int = PAYEES_SHOWN) -> T
 
 def sums_table(sums: Sequence[Sum]) -> Table:
     """The conservation sums, each with its verdict."""
-    table = _table("Conservation", ">left side", ">right side", "verdict")
+    table = _table("sum", ">left side", ">right side", "verdict")
     for entry in sums:
         verdict = "[green]holds[/]" if entry.holds else f"[bold red]BROKEN by {entry.left - entry.right:,}[/]"
         table.add_row(entry.name, f"{entry.left:,}", f"{entry.right:,} {entry.unit}", verdict)
     return table
 
 
-def facts_table(title: str, facts: Sequence[tuple[str, str]]) -> Table:
+def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
     """A plain list of what was seen."""
-    table = _table(title, "")
+    table = _table("what", "how it went")
     for name, value in facts:
         table.add_row(name, value)
     return table
@@ -165,6 +166,17 @@ def payee_json(payee: PayeeOutcome) -> dict[str, Any]:
     }
 
 
+def range_gas_json(group: RangeGas) -> dict[str, Any]:
+    """What one kind of range payment cost, for --json."""
+    return {
+        "payment": "first" if group.first else "later",
+        "range": "full" if group.full else "smaller",
+        "payees": group.payees,
+        "gas": group.gas,
+        "gas_per_payee": group.gas_per_payee,
+    }
+
+
 def sum_json(entry: Sum) -> dict[str, Any]:
     """One conservation sum for --json."""
     return {
@@ -181,6 +193,17 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     draft = path.with_name(f".{path.name}.part")
     draft.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     draft.replace(path)
+
+
+def write_heading(console: Console, title: str) -> None:
+    """Set a title above the next table."""
+    console.print(f"\n[bold]{title}[/]")
+
+
+def result_console() -> Console:
+    """Where the result goes: standard output, wide enough for the tables when it is no terminal."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=PLAIN_WIDTH)
 
 
 def progress_console() -> Console:

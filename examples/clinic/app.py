@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from usufruct_meter import Meter
+from usufruct_meter.meter import Meter
 
 from examples.clinic.cohort import FEATURES, Table, load_cohort
 from examples.clinic.models import ClinicModels
