@@ -321,16 +321,21 @@ def test_void_receipts_and_equal_times_are_fine() -> None:
     assert take(LaneFrontier(), lane, whole=lane).cumulative_units == 5
 
 
-def test_the_largest_units_are_counted_exactly() -> None:
-    top = 2**96 - 1
-    base = UsageReceipt(LANE, 1, 2**48 - 1, top, bytes(32), bytes(32), 5)
-    before = LaneFrontier()
+@pytest.mark.parametrize(("total", "is_counted"), [(2**96 - 1, True), (2**96, False)])
+def test_cumulative_units_are_exact_up_to_their_limit(total: int, is_counted: bool) -> None:
+    receipt = UsageReceipt(LANE, 1, 2**48 - 1, total, bytes(32), bytes(32), 5)
+    before = LaneFrontier(cumulative_units=total - (2**48 - 1))
     before.extend([bytes(32)])
-    before.cumulative_units = top - (2**48 - 1)
     after = before.copy()
-    after.append(base)
-    checkpoint = Checkpoint(LANE, 2, top, after.root())
-    assert verify_batch(before, pack_receipt(base), checkpoint, signed(checkpoint), DOMAIN) == after
+    after.extend([receipt.struct_hash()])
+    after.cumulative_units, after.last_issued_at_ms = total, 5
+    checkpoint = Checkpoint(LANE, 2, total, after.root())
+    if is_counted:
+        counted = verify_batch(before, pack_receipt(receipt), checkpoint, signed(checkpoint), DOMAIN)
+        assert counted == after
+    else:
+        with pytest.raises(ReceiptUnitsTooLarge):
+            verify_batch(before, pack_receipt(receipt), checkpoint, signed(checkpoint), DOMAIN)
 
 
 Spoil = Callable[[list[UsageReceipt]], list[UsageReceipt]]
