@@ -208,12 +208,12 @@ def test_ranges_must_be_aligned_powers_of_two_within_the_tree(notes: list[int], 
 
 def test_a_range_that_starts_inside_a_block_never_verifies() -> None:
     """The path above a block is the same from each of its places; only the right one may be named."""
-    notes = [note_word(b"\7" * 20, amount) for amount in range(1, 9)]
+    notes = [note_word(b"\7" * 20, amount) for amount in range(1, 17)]
     tree = NoteTree(notes)
     proof = tree.range_proof(4, 2)
-    assert verify_range(tree.root, tree.total, 8, 4, notes[4:], proof)
+    assert verify_range(tree.root, tree.total, 16, 4, notes[4:8], proof)
     for inside in (5, 6, 7):
-        assert not verify_range(tree.root, tree.total, 8, inside, notes[4:], proof)
+        assert not verify_range(tree.root, tree.total, 16, inside, notes[4:8], proof)
 
 
 def test_no_range_is_wider_than_256() -> None:
