@@ -1,7 +1,7 @@
 """Taking over finalized epochs: what the chain calls final becomes the base of the next report.
 
-A node that took part has the bundle; one that was away fetches it from peers and believes it because it hashes
-to the report that the chain holds.
+A node that took part has the bundle; one that was away fetches it from peers, and believes it because it
+hashes to what the report on chain commits to.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from usufruct_protocol.sumtree import NoteTree
 from usufruct_oracle import epoch_store
 from usufruct_oracle.chain_client import Chain
 from usufruct_oracle.context import Base
-from usufruct_oracle.peers import Peer, Peers
+from usufruct_oracle.peers import Peers, fetch_bundle
 from usufruct_oracle.store import Store
 
 _log = logging.getLogger(__name__)
@@ -61,7 +61,7 @@ class Adoption:
             files = epoch_store.bundle_files(db, epoch, bundle_hash)
         if entries and files.keys() == entries.keys():
             return files
-        fetched = self._peers.first(lambda peer: self._fetch(peer, epoch, bundle_hash))
+        fetched = self._peers.first(lambda peer: fetch_bundle(peer, epoch, bundle_hash))
         if fetched is None:
             raise Transient(
                 f"no peer has the bundle of epoch {epoch}, 0x{bundle_hash.hex()}",
@@ -71,18 +71,6 @@ class Adoption:
             epoch_store.put_bundle(db, epoch, bundle_hash, fetched)
         _log.info("fetched the bundle of epoch %d from peers", epoch)
         return fetched
-
-    @staticmethod
-    def _fetch(peer: Peer, epoch: int, bundle_hash: bytes) -> dict[str, bytes] | None:
-        entries = peer.manifest(epoch, bundle_hash)
-        if entries is None:
-            return None
-        files = {name: peer.file(epoch, bundle_hash, name, entry) for name, entry in entries.items()}
-        return (
-            {name: body for name, body in files.items() if body is not None}
-            if all(body is not None for body in files.values())
-            else None
-        )
 
 
 def _check_bundle(report: EpochReport, files: dict[str, bytes]) -> None:

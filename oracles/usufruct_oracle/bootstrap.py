@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.applications import Starlette
@@ -14,6 +16,7 @@ from usufruct_chain.signatures import settlement_domain
 from usufruct_protocol.signing import ZERO_ADDRESS, address_of, checksum_address
 
 from usufruct_oracle.adoption import Adoption
+from usufruct_oracle.audit_sources import BundleSources
 from usufruct_oracle.chain_client import ChainClient
 from usufruct_oracle.epoch import EpochLoop
 from usufruct_oracle.http import NodeHttp
@@ -78,10 +81,31 @@ def open_access(settings: Settings) -> Access:
     return Access(deployment, contracts, key, own_address, settlement_domain(deployment))
 
 
-def open_peers(settings: Settings, access: Access, registry: Registry) -> tuple[Peers, PeerAuth]:
-    """Return the clients of the other nodes, and what signs and checks requests between nodes."""
-    auth = PeerAuth(access.domain_separator, access.own_address, access.key, registry.signers)
-    return Peers(settings.peers, access.own_address, auth, settings.peer_timeout_seconds), auth
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What commands that only read need."""
+
+    access: Access
+    chain: ChainClient
+    bundles: BundleSources
+
+
+@contextmanager
+def open_reading(settings: Settings) -> Iterator[Reading]:
+    """Open the chain, this node's database if it has one (also while the node runs), and its peers.
+
+    Raises: ConfigInvalid, Transient.
+    """
+    access = open_access(settings)
+    auth = PeerAuth(access.domain_separator, access.own_address, access.key, frozenset)
+    peers = Peers(settings.peers, access.own_address, auth, settings.peer_timeout_seconds)
+    store = Store(settings.database, exclusive=False) if settings.database.exists() else None
+    try:
+        yield Reading(access, ChainClient(access.contracts, None), BundleSources(store, peers))
+    finally:
+        peers.close()
+        if store is not None:
+            store.close()
 
 
 def bootstrap(settings: Settings) -> Node:
@@ -101,7 +125,8 @@ def bootstrap(settings: Settings) -> Node:
         store.bind_identity(identity)
         writer = IntakeWriter(store, Intake(access.domain_separator))
         registry = Registry(store, ChainClient(access.contracts, None))
-        peers, auth = open_peers(settings, access, registry)
+        auth = PeerAuth(access.domain_separator, own_address, access.key, registry.signers)
+        peers = Peers(settings.peers, own_address, auth, settings.peer_timeout_seconds)
         rosters = Rosters(store, peers)
         status = NodeStatus()
         sender = None if access.key is None else Sender(access.contracts.w3, access.key)
@@ -115,6 +140,8 @@ def bootstrap(settings: Settings) -> Node:
             chain,
             registry,
             Adoption(store, chain, peers, settings.keep_restricted_epochs),
+            peers,
+            sync,
             Vectors(store, sync, peers, rosters, own_address, patience_seconds),
             Reporting(store, rosters),
             Voting(store, peers, access.domain_separator, access.key),

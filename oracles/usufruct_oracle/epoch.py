@@ -18,10 +18,12 @@ from usufruct_protocol.periods import attempt_at
 from usufruct_oracle import epoch_store
 from usufruct_oracle.adoption import Adoption
 from usufruct_oracle.chain_client import Chain
-from usufruct_oracle.context import EpochContext
+from usufruct_oracle.context import Base, EpochContext
 from usufruct_oracle.epoch_store import Cutoff, StoredReport
 from usufruct_oracle.freezing import freeze
+from usufruct_oracle.lane_sync import LaneSync
 from usufruct_oracle.payment import Payment
+from usufruct_oracle.peers import Peers
 from usufruct_oracle.registry import Registry
 from usufruct_oracle.reporting import Reporting
 from usufruct_oracle.settings import Settings
@@ -45,6 +47,8 @@ class EpochLoop:
         chain: Chain,
         registry: Registry,
         adoption: Adoption,
+        peers: Peers,
+        sync: LaneSync,
         vectors: Vectors,
         reporting: Reporting,
         voting: Voting,
@@ -59,6 +63,8 @@ class EpochLoop:
         self._chain = chain
         self._registry = registry
         self._adoption = adoption
+        self._peers = peers
+        self._sync = sync
         self._vectors = vectors
         self._reporting = reporting
         self._voting = voting
@@ -69,6 +75,7 @@ class EpochLoop:
         self._epoch_seconds = epoch_seconds
         self._context: EpochContext | None = None
         self._idle_at: bytes | None = None
+        self._complete_at: bytes | None = None
 
     def tick(self) -> None:
         """Look once. Costs one request while nothing happened since the last look and nothing is to be done.
@@ -130,7 +137,9 @@ class EpochLoop:
         """
         if cutoff is None:
             if state.last_epoch:
-                self._adoption.base(state.last_epoch, self._chain.report_hash(state.last_epoch))
+                self._catch_up(
+                    self._adoption.base(state.last_epoch, self._chain.report_hash(state.last_epoch))
+                )
             return None
         if self._context is None or self._context.chain.cutoff_block_hash != cutoff.block_hash:
             chain_state = self._chain.read(cutoff.block_hash)
@@ -145,6 +154,11 @@ class EpochLoop:
             )
             self._context = EpochContext(chain_state, base, own_index)
         return self._context
+
+    def _catch_up(self, base: Base) -> None:
+        """After an absence, fetch what was finalized meanwhile; nothing to do for who was there."""
+        if self._complete_at != base.report_hash and not self._sync.fill(base.heads.values(), self._peers):
+            self._complete_at = base.report_hash
 
     def _report(self, context: EpochContext, state: SettlementState, cutoff: Cutoff, head: Block) -> None:
         """Move the attempt that is on as far as it goes, and post a report once k have signed one."""

@@ -21,6 +21,7 @@ from usufruct_protocol.batches import MAX_BATCH_BYTES, Batch
 from usufruct_protocol.bundle import RESTRICTED_FILES
 from usufruct_protocol.errors import InputRejected, Transient, UsufructError
 from usufruct_protocol.money import check_uint
+from usufruct_protocol.receipts import receipt_hashes
 
 from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.freezing import frozen_view
@@ -47,6 +48,7 @@ from usufruct_oracle.wire_json import (
 _HEX: Final = re.compile(r"0x[0-9a-fA-F]+")
 _MAX_STALE_S: Final = 60.0
 _BATCHES_PER_ANSWER_BYTES: Final = MAX_BATCH_BYTES
+MAX_HASHES: Final = 262_144
 OCTETS: Final = "application/octet-stream"
 
 
@@ -80,6 +82,7 @@ class NodeHttp:
             ("/health", self.health),
             ("/v1/status", self.status),
             ("/v1/lanes/{lane}", self.lane),
+            ("/v1/lanes/{lane}/hashes", self.lane_hashes),
             ("/v1/lanes/{lane}/batches", self.lane_batches),
             ("/v1/lanes/{lane}/evidence", self.lane_evidence),
             ("/v1/rosters/{root}", self.roster),
@@ -168,6 +171,18 @@ class NodeHttp:
                 "checkpoint": None if point is None else signed_checkpoint_json(point),
             }
         )
+
+    def lane_hashes(self, request: Request) -> Response:
+        """GET /v1/lanes/{lane}/hashes: struct hashes of receipts, 32 bytes each, for callers who check theirs.
+
+        A hash hides what is behind it: every receipt holds a salted request hash.
+        """
+        lane = self._lane(request)
+        from_seq, to_count = _query_uint(request, "from_seq"), _query_uint(request, "to_count")
+        with self._store.read() as db:
+            end = min(to_count, lane_store.frontier(db, lane.lane_id).count, from_seq + MAX_HASHES)
+            blob = lane_store.records(db, lane.lane_id, from_seq, end) if from_seq < end else b""
+        return Response(b"".join(receipt_hashes(lane.lane, blob)), media_type=OCTETS)
 
     def lane_batches(self, request: Request) -> Response:
         """GET /v1/lanes/{lane}/batches: receipts with their usage lists, for peers."""

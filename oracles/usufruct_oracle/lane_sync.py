@@ -11,7 +11,7 @@ from typing import Final
 
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import Transient, UsufructError
-from usufruct_protocol.receipts import CheckpointRootWrong, CheckpointUnitsWrong, LaneFault
+from usufruct_protocol.receipts import Checkpoint, CheckpointRootWrong, CheckpointUnitsWrong, LaneFault
 from usufruct_protocol.receipts.faults import CumulativeUnitsWrong
 
 from usufruct_oracle import lane_store
@@ -79,6 +79,20 @@ class LaneSync:
             if self.is_countable(context, signed):
                 return True
         return False
+
+    def fill(self, finalized: Iterable[Checkpoint], sources: Iterable[Peer]) -> bool:
+        """Fetch receipts that are finalized and not held here; tell whether any are still missing.
+
+        Nothing waits for them, but the more nodes hold them the safer they are, and later ones build on them.
+        """
+        is_missing = False
+        for point in finalized:
+            lane = self.lane(point.lane)
+            for source in sources:
+                if lane.conflict_seq is None and self._held_count(lane) < point.count:
+                    self._pull(lane, point.count, source)
+            is_missing |= lane.conflict_seq is None and self._held_count(lane) < point.count
+        return is_missing
 
     def learn_conflicts(self, peer: Peer, frozen: FrozenHeads) -> None:
         """Fetch and judge the evidence behind conflicts that a peer knows of and this node does not."""

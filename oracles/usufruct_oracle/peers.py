@@ -216,6 +216,20 @@ def _answer(peer: Peer, question: Callable[[Peer], T]) -> tuple[T, ...]:
     return ()
 
 
+def fetch_bundle(peer: Peer, epoch: int, bundle_hash: bytes) -> dict[str, bytes] | None:
+    """Return a whole bundle from one peer, every file checked, or None if it does not hold all of it."""
+    entries = peer.manifest(epoch, bundle_hash)
+    if entries is None:
+        return None
+    files: dict[str, bytes] = {}
+    for name, entry in entries.items():
+        body = peer.file(epoch, bundle_hash, name, entry)
+        if body is None:
+            return None
+        files[name] = body
+    return files
+
+
 def pack_batches(batches: list[Batch]) -> bytes:
     """Return batches one after another, each after its length as u32."""
     encoded = [batch.encode() for batch in batches]

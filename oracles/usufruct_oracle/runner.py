@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import threading
 from typing import Final
 
@@ -75,6 +76,10 @@ def run(node: Node) -> None:
         lifespan="off",
     )
     server = uvicorn.Server(config)
+    # The server takes these signals while it runs and raises them once more when it is done; by then there is
+    # still a loop to stop and a store to close.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: None)
     loop = LoopThread(node.loop, node.status, node.settings.poll_seconds)
     loop.start()
     try:

@@ -27,7 +27,9 @@ _ALREADY_DONE: Final = frozenset(
         "UsageSettlement_WrongReport",
     }
 )
-_NOT_YET: Final = frozenset({"UsageSettlement_WindowOpen", "UsageSettlement_PeriodNotOver"})
+_NOT_YET: Final = frozenset(
+    {"UsageSettlement_WindowOpen", "UsageSettlement_PeriodNotOver", "UsageSettlement_BadCutoffBlock"}
+)
 _KEPT: Final = 256
 
 

@@ -191,7 +191,9 @@ def manifest_from(content: Fields) -> dict[str, FileEntry]:
 def report_from(content: Fields) -> EpochReport:
     """Read what `report_json` wrote."""
     types = get_type_hints(EpochReport)
-    values: dict[str, Any] = {name: _value_of(content, name, kind) for name, kind in types.items() if name != "lines"}
+    values: dict[str, Any] = {
+        name: _value_of(content, name, kind) for name, kind in types.items() if name != "lines"
+    }
     lines = tuple(
         ReportLine(item.uint("license_id", 32), item.amount("cumulative_units"), item.amount("charge"))
         for item in content.items("lines")

@@ -38,6 +38,7 @@ class KitLane:
     key: bytes = b""
     records: bytes = b""
     openings: dict[int, bytes] = field(default_factory=dict)
+    domain: bytes = DOMAIN
 
     def __post_init__(self) -> None:
         self.key = self.key or (0xA0 + self.number).to_bytes(32, "big")
@@ -57,7 +58,7 @@ class KitLane:
 
     def fork(self) -> KitLane:
         """The same lane with the same past, free to sign another future."""
-        return KitLane(self.number, self.license_id, self.key, self.records, dict(self.openings))
+        return KitLane(self.number, self.license_id, self.key, self.records, dict(self.openings), self.domain)
 
     def meter(
         self,
@@ -95,10 +96,10 @@ class KitLane:
         frontier = self.frontier(self.count if count is None else count)
         return Checkpoint(self.address, frontier.count, frontier.cumulative_units, frontier.root())
 
-    def sign(self, checkpoint: Checkpoint, domain: bytes = DOMAIN) -> bytes:
-        return sign_digest(self.key, typed_digest(domain, checkpoint.struct_hash()))
+    def sign(self, checkpoint: Checkpoint, domain: bytes | None = None) -> bytes:
+        return sign_digest(self.key, typed_digest(domain or self.domain, checkpoint.struct_hash()))
 
-    def batch(self, from_seq: int = 0, to_count: int | None = None, *, domain: bytes = DOMAIN) -> Batch:
+    def batch(self, from_seq: int = 0, to_count: int | None = None, *, domain: bytes | None = None) -> Batch:
         end = self.count if to_count is None else to_count
         point = self.checkpoint(end)
         openings = {seq: opening for seq, opening in self.openings.items() if from_seq <= seq < end}

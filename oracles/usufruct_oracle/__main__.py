@@ -1,0 +1,5 @@
+"""`python -m usufruct_oracle` is `usufruct-oracle`."""
+
+from usufruct_oracle.cli import main
+
+main()

@@ -1,0 +1,161 @@
+"""kill -9 at every step: who comes back goes on from disk and chain, and signs nothing twice."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+from usufruct_oracle.cli import app
+from usufruct_protocol.bundle import PUBLIC_FILES, RESTRICTED_FILES, USAGE, WORDS
+from usufruct_protocol.chain_state import MeterKind
+
+from tests.integration.oracle_world import Committee, committee, proposer, record_tag
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Committee]:
+    with committee(tmp_path_factory.mktemp("crashes")) as made:
+        made.license(MeterKind.RETRIEVAL, 300)  # two ranges of notes
+        made.put_rosters()
+        yield made
+
+
+def rows(here: Committee, index: int, query: str) -> list[tuple[int, ...]]:
+    """Look into a node's database from outside."""
+    with closing(sqlite3.connect(f"file:{here.network.database(index)}?mode=ro", uri=True)) as db:
+        return db.execute(query).fetchall()
+
+
+def meter_everyone(here: Committee, epoch: int) -> None:
+    """One call that used every person's record, sent to all running nodes."""
+    lane = here.lanes[0]
+    lane.meter(
+        1_000_000, at_ms=here.at_ms(epoch), usage=[(record_tag(1, person), 1) for person in range(300)]
+    )
+    for answer in here.post(lane.batch(lane.count - 1)):
+        assert answer.status_code == 200, answer.text
+
+
+def test_nodes_killed_at_every_step_of_an_epoch_finish_it(here: Committee) -> None:
+    network, chain = here.network, here.world.chain
+    here.lane(1)
+    meter_everyone(here, 1)
+    first, second = proposer(1, 0), proposer(1, 1)
+    others = [index for index in range(4) if index not in (first, second)]
+
+    # Frozen, and a report built and voted for, but too few are there to sign.
+    for index in others:
+        network.kill(index)
+    here.close_period(1)
+    here.wait_frozen(1)
+    votes = "/v1/epochs/1/attempts/0/vote"
+    for index in (first, second):
+        network.wait_until(
+            f"node {index} votes", lambda index=index: network.get(index, votes).status_code == 200
+        )
+        assert network.get(index, votes).json()["signature"] is None
+    network.kill(first)
+    network.kill(second)
+
+    # Signed by three, but no block takes the transaction.
+    chain.set_automine(False)
+    network.start(first, second, others[0])
+    for index in (first, second, others[0]):
+        network.wait_until(
+            f"node {index} signs", lambda index=index: bool(rows(here, index, "SELECT 1 FROM signed")), 20.0
+        )
+    network.wait_until("the report is in the pool", lambda: chain.rpc("txpool_status")["pending"] != "0x0")
+    for index in (first, second, others[0]):
+        network.kill(index)
+    assert here.world.reader.report_hash(1) == bytes(32)
+    chain.set_automine(True)
+    chain.mine()
+
+    # Posted, and everybody who computed it is dead while the dispute window is open: anyone may finalize.
+    here.wait_pending(1)
+    network.start(others[1])
+    final = here.wait_final(1)
+    assert final.report.attempt == 0
+    assert final.report.note_count == 300
+    network.kill(others[1])
+
+    # Final, and nobody was there to take it over or to pay.
+    network.start(first, second)
+    here.wait_paid(1)
+    for index in (first, second):
+        assert rows(here, index, "SELECT epoch, attempt FROM signed") == [(1, 0)]
+        here.wait_known_final(index, 1)
+    network.start()
+
+
+def test_a_node_killed_in_mid_epoch_gets_what_it_missed(here: Committee) -> None:
+    network = here.network
+    away = proposer(2, 3)
+    meter_everyone(here, 2)
+    network.kill(away)
+    meter_everyone(here, 2)
+    here.close_period(2)
+    here.wait_frozen(2)
+    network.start(away)
+    first = here.wait_final(2)
+    here.wait_known_final(away, 2)
+    assert first.report.lines[0].cumulative_units == 3_000_000
+    lane = f"/v1/lanes/0x{here.lanes[0].address.hex()}"
+    network.wait_until("it holds all receipts", lambda: network.get(away, lane).json()["count"] == 3)
+    here.wait_paid(2)
+
+
+def command(*arguments: str) -> tuple[int, str]:
+    """Run a command of the node in this process; returns its exit code and what it printed."""
+    done = CliRunner().invoke(app, arguments)
+    return done.exit_code, done.stdout
+
+
+def test_the_audit_passes_and_names_what_was_altered(here: Committee, tmp_path: Path) -> None:
+    config = ("--epoch", "2", "--config", str(here.network.config_file(0)))
+    code, printed = command("audit", "--json", *config)
+    assert (code, json.loads(printed)["verdict"]) == (0, "matches")
+    good = tmp_path / "good"
+    assert command("epoch", "export", *config, "--to", str(good))[0] == 0
+    assert {path.name for path in good.iterdir()} == {*PUBLIC_FILES, *RESTRICTED_FILES, "manifest.json"}
+    assert command("audit", *config, "--bundle", str(good))[0] == 0
+    for name, has_manifest in ((USAGE, True), (WORDS, False)):
+        altered = tmp_path / name
+        shutil.copytree(good, altered)
+        body = bytearray((altered / name).read_bytes())
+        body[-1] ^= 1
+        (altered / name).write_bytes(body)
+        if not has_manifest:
+            (altered / "manifest.json").unlink()
+        code, printed = command("audit", "--json", *config, "--bundle", str(altered))
+        assert code == 1
+        assert json.loads(printed)["difference"]["where"] == name
+
+
+def test_commands_that_only_look(here: Committee) -> None:
+    config = ("--config", str(here.network.config_file(0)))
+    code, printed = command("status", "--json", *config)
+    assert (code, json.loads(printed)["last_finalized_epoch"]) == (0, 2)
+    code, printed = command("epoch", "show", "--json", "--epoch", "2", *config)
+    shown = json.loads(printed)
+    assert (code, shown["report"]["epoch"], shown["is_bundle_held"]) == (0, 2, True)
+    assert command("epoch", "show", "--epoch", "99", *config)[0] == 2
+    code, printed = command("preflight", "--json", *config)
+    findings = {finding["what"]: finding["level"] for finding in json.loads(printed)}
+    assert code == 0
+    assert findings["signer"] == findings["gas"] == findings["database"] == "ok"
+
+
+def test_nodes_stop_in_an_orderly_way(here: Committee) -> None:
+    here.network.stop()
+    for index in range(4):
+        assert not here.network.is_running(index)
+        assert here.network.exit_code(index) == 0
+        assert "Traceback" not in here.log_of(index)
+        assert "CRITICAL" not in here.log_of(index)
