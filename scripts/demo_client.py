@@ -9,10 +9,13 @@ from dataclasses import dataclass
 from typing import Final
 
 import httpx
+from usufruct_meter.http_request import request_sha256
+from usufruct_meter.verify import KeptReceipt
 from usufruct_protocol.errors import InvariantBroken, Transient
 
 CONCURRENT_CALLS: Final = 16
 RECEIPT_HEADER: Final = "Usage-Receipt"
+SALT_HEADER: Final = "Usage-Receipt-Salt"
 CALL_TIMEOUT_S: Final = 30.0
 MAX_TRIES: Final = 5
 
@@ -29,20 +32,19 @@ class Question:
 
 
 @dataclass(frozen=True, slots=True)
-class KeptReceipt:
-    """What the caller keeps of an answered call: the header's text, and what was asked."""
+class Answered:
+    """An answered call: what was asked, and what the caller keeps of the answer."""
 
     license_id: int
     key: str
-    text: str
-    body: bytes
+    receipt: KeptReceipt
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
     """Everything that came of a list of questions."""
 
-    receipts: tuple[KeptReceipt, ...]
+    receipts: tuple[Answered, ...]
     retries: int
     resent: int
 
@@ -89,19 +91,19 @@ def ask_refused(base_url: str, path: str, bodies: Iterable[bytes]) -> int:
 
 async def _ask_all(base_url: str, asked: Sequence[Question], on_answer: Callable[[], None]) -> Conversation:
     waiting = iter(asked)
-    receipts: list[KeptReceipt] = []
+    receipts: list[Answered] = []
     resent = 0
 
     async def worker(client: httpx.AsyncClient) -> None:
         nonlocal resent
         for question in waiting:
-            text, tries = await _ask(client, question)
+            receipt, tries = await _ask(client, question)
             resent += tries - 1
             if question.is_retried:
                 again, _ = await _ask(client, question)
-                if again != text:
+                if again != receipt:
                     raise InvariantBroken(f"the retry of {question.key} was given another receipt")
-            receipts.append(KeptReceipt(question.license_id, question.key, text, question.body))
+            receipts.append(Answered(question.license_id, question.key, receipt))
             on_answer()
 
     limits = httpx.Limits(max_connections=CONCURRENT_CALLS)
@@ -114,8 +116,8 @@ async def _ask_all(base_url: str, asked: Sequence[Question], on_answer: Callable
     return Conversation(tuple(receipts), sum(question.is_retried for question in asked), resent)
 
 
-async def _ask(client: httpx.AsyncClient, question: Question) -> tuple[str, int]:
-    """Return the receipt's text and how many tries it took; a key makes asking again safe."""
+async def _ask(client: httpx.AsyncClient, question: Question) -> tuple[KeptReceipt, int]:
+    """Return the receipt and how many tries it took; a key makes asking again safe."""
     reason = ""
     for tries in range(1, MAX_TRIES + 1):
         try:
@@ -126,11 +128,17 @@ async def _ask(client: httpx.AsyncClient, question: Question) -> tuple[str, int]
             reason = f"{type(error).__name__}: {error}"
         else:
             if answer.status_code == httpx.codes.OK:
-                if RECEIPT_HEADER not in answer.headers:
-                    raise InvariantBroken(f"{question.path} answered {question.key} without a receipt")
-                return answer.headers[RECEIPT_HEADER], tries
+                return _kept(question, answer), tries
             reason = f"HTTP {answer.status_code}: {answer.text[:200]}"
             if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
                 break
         await asyncio.sleep(0.1 * tries)
     raise Transient(f"{question.path} did not answer {question.key}: {reason}")
+
+
+def _kept(question: Question, answer: httpx.Response) -> KeptReceipt:
+    """Return what to keep: the receipt, and what shows later that it is for this request."""
+    if RECEIPT_HEADER not in answer.headers or SALT_HEADER not in answer.headers:
+        raise InvariantBroken(f"{question.path} answered {question.key} without a receipt")
+    digest = request_sha256("POST", question.path, question.body, question.key)
+    return KeptReceipt(answer.headers[RECEIPT_HEADER], answer.headers[SALT_HEADER], digest.hex())

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from rich.console import Console
-from usufruct_chain.signatures import settlement_domain
 from usufruct_protocol.accruals import Accruals
 from usufruct_protocol.bundle import ACCRUALS
 
@@ -103,7 +102,6 @@ class Report:
             "receipts": {
                 "kept": counted.kept,
                 "counted": counted.counted,
-                "counted_by_report": counted.counted_by_report,
                 "retries": seen.retries,
                 "refused": seen.refused,
             },
@@ -132,7 +130,7 @@ class Report:
             ),
             (
                 f"node {DEAD_NODE + 1}",
-                f"killed in epoch {seen.killed_in}, back in epoch {seen.back_in}, missing in reports {absent}",
+                f"killed in epoch {seen.killed_in}, back in epoch {seen.back_in}; not in reports {absent}",
             ),
             (
                 "short escrow",
@@ -161,7 +159,8 @@ def make_report(stage: Stage, seen: Happenings, started: float) -> Report:
     with NodeView(world, stage.network) as node:
         accruals = Accruals.from_bytes(node.bundle(last_epoch)[ACCRUALS])
         trees = read_notes(reader, last_epoch, node.words)
-        counted = check_receipts(seen.receipts, node, last_epoch, settlement_domain(world.deployment))
+        in_report = sum(head.count for head in node.heads(last_epoch) if head is not None)
+    counted = check_receipts(seen.receipts, reader, stage.network.urls, last_epoch)
     payees = read_payees(reader, people, trees, accruals)
     return Report(
         names={license_.license_id: license_.plan.name for license_ in world.licenses},
@@ -174,7 +173,7 @@ def make_report(stage: Stage, seen: Happenings, started: float) -> Report:
         sums=(
             *check_books(books, accruals.total, world.minted_base_units),
             *_people_sums(payees, books),
-            *_receipt_sums(counted, books),
+            *_receipt_sums(counted, in_report, books),
         ),
         seconds=time.monotonic() - started,
     )
@@ -187,12 +186,10 @@ def _people_sums(payees: tuple[PayeeOutcome, ...], books: Books) -> tuple[Sum, .
     )
 
 
-def _receipt_sums(counted: CountedReceipts, books: Books) -> tuple[Sum, ...]:
+def _receipt_sums(counted: CountedReceipts, in_report: int, books: Books) -> tuple[Sum, ...]:
     return (
         Sum("receipts kept = receipts counted", counted.kept, counted.counted, "receipts"),
-        Sum(
-            "receipts in the last report = receipts kept", counted.counted_by_report, counted.kept, "receipts"
-        ),
+        Sum("receipts in the last report = receipts kept", in_report, counted.kept, "receipts"),
         *(
             Sum(
                 f"license {book.terms.license_id}: calls answered = units charged for",

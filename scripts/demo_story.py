@@ -18,7 +18,7 @@ from usufruct_protocol.signing import address_of, checksum_address
 from usufruct_protocol.sumtree import split_word
 from usufruct_protocol.terms import NoteRedirect
 
-from scripts.demo_client import KeptReceipt, ask_all, ask_refused, questions
+from scripts.demo_client import Answered, ask_all, ask_refused, questions
 from scripts.demo_stage import PREDICT, SIMILAR, USDC, Stage
 from scripts.devchain import dev_key
 from scripts.ledger import PARTIES
@@ -42,7 +42,7 @@ TOP_UP_MARGIN: Final = 5 * USDC
 class Happenings:
     """What the story has seen so far."""
 
-    receipts: list[KeptReceipt] = field(default_factory=list)
+    receipts: list[Answered] = field(default_factory=list)
     retries: int = 0
     refused: int = 0
     killed_in: int = 0
@@ -90,7 +90,7 @@ class Story:
         self._network.start(DEAD_NODE)
         self.seen.back_in = self._epoch_now()
         self._say(
-            f"[green]node {DEAD_NODE + 1} is back[/] in epoch {self._epoch_now()}, from its own database"
+            f"[green]node {DEAD_NODE + 1} is back[/] in epoch {self.seen.back_in}, with the database it had"
         )
         self._watch_final(second)
         self._watch_report(second + 1)

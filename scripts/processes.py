@@ -105,7 +105,7 @@ def wait_until(is_so: Callable[[], bool], what: str, timeout_s: float, pause_s: 
 
 
 def wait_until_healthy(child: Child, url: str, timeout_s: float) -> None:
-    """Wait until a child answers 200 on `url`. Raises: Transient if it ends or never does."""
+    """Wait until a child answers 200 on `url`. Raises: Transient with the end of its log if it does not."""
 
     def answers() -> bool:
         child.check()
@@ -114,7 +114,10 @@ def wait_until_healthy(child: Child, url: str, timeout_s: float) -> None:
         except httpx.TransportError:
             return False
 
-    wait_until(answers, f"{child.name} answering at {url}", timeout_s)
+    try:
+        wait_until(answers, f"{child.name} answering at {url}", timeout_s)
+    except Transient as error:
+        raise Transient(f"{error}; its log says:\n{child.log_end()}") from error
 
 
 def free_port() -> int:
