@@ -108,7 +108,7 @@ class SumTree:
         """
         if len(hashes) != len(sums) or not {HASH_SIZE}.issuperset(map(len, hashes)):
             raise InputRejected(f"{len(sums)} sums need as many 32-byte leaf hashes, got {len(hashes)}")
-        spans = [slice(at, at + _PIECE) for at in range(0, len(hashes), _PIECE)]
+        spans = (slice(at, at + _PIECE) for at in range(0, len(hashes), _PIECE))
         self._build(len(sums), ((b"".join(hashes[span]), sums[span]) for span in spans))
 
     @staticmethod
