@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from tests.contracts.evm.trees import RawTree
+from tests.contracts.trees import RawTree
 
 BPS = 10_000
 
@@ -102,7 +102,7 @@ class Model:
         self.received[address] = self.received.get(address, 0) + amount
 
     def lines(self, used: Iterable[tuple[bool, int, int]]) -> list[Line]:
-        """Acceptable report lines. Per license: whether it has one, new units, thirds of the most to charge."""
+        """Acceptable report lines; per license: whether it has one, new units, thirds of the most."""
         found = []
         for (license_id, terms), (is_in, more, thirds) in zip(self.licenses.items(), used, strict=False):
             if is_in:

@@ -9,7 +9,7 @@ import pytest
 from usufruct_protocol.terms import NoteRedirect
 
 from tests.contracts.evm.chain import Contract, Evm, Reverted
-from tests.contracts.evm.trees import RawTree, word
+from tests.contracts.trees import RawTree, word
 from tests.contracts.evm.world import DISPUTE_SECONDS, FOREVER, GUARDIAN_ROLE, World
 from tests.contracts.wire import SPLITTER, Account, account, sign, typed_digest
 

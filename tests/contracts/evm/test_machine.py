@@ -20,7 +20,7 @@ from usufruct_protocol.terms import NoteRedirect
 from tests.contracts.evm.chain import Evm, Reverted
 from tests.contracts.evm.checked_history import GOAL, PAYEES, CheckedHistory
 from tests.contracts.evm.model import BPS, Model, ModelLicense, ModelTree
-from tests.contracts.evm.trees import RawTree, word
+from tests.contracts.trees import RawTree, word
 from tests.contracts.evm.world import (
     DISPUTE_SECONDS,
     EPOCH_SECONDS,

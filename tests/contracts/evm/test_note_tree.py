@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from usufruct_protocol.sumtree import NoteTree
 
 from tests.contracts.evm.chain import Contract, Reverted
-from tests.contracts.evm.trees import EMPTY, Node, RawTree, leaf, parent
+from tests.contracts.trees import EMPTY, Node, RawTree, leaf, parent
 
 VECTORS = Path(__file__).resolve().parents[2] / "vectors" / "sumtree.json"
 MAX_UINT96 = 2**96 - 1

@@ -11,7 +11,7 @@ from usufruct_protocol.report_types import EpochReport, ReportLine
 from usufruct_protocol.terms import LaneRegistration, LicenseOffer
 
 from tests.contracts.evm.chain import Contract, Evm, Receipt
-from tests.contracts.evm.trees import RawTree
+from tests.contracts.trees import RawTree
 from tests.contracts.wire import (
     LICENSES,
     ZERO_HASH,
