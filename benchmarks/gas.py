@@ -1,11 +1,11 @@
 """Gas of the money path on a throw-away anvil: `python -m benchmarks.gas [--json]`.
 
-Every figure is the `gasUsed` of a real transaction: keys, hashes, block times and block numbers are fixed, so two
-runs agree to the unit. `tests/contracts/test_gas.py` pins them. Gas is never taken from pyrevm, whose storage slots
-stay warm between calls.
+Every figure is the `gasUsed` of a real transaction: keys, hashes, block times and block numbers are fixed,
+so two runs agree to the unit. `tests/contracts/test_gas.py` pins them. Gas is never taken from pyrevm, whose
+storage slots stay warm between calls.
 
-The setting is that of the design's goals: a 6-decimals OpenZeppelin ERC-20, trees of depth 20, 5 signatures of 7.
-"Steady state" means that every storage slot involved had been written before, as in any epoch but a license's first.
+The setting is that of the design's goals: a 6-decimals OpenZeppelin ERC-20, trees of depth 20, 5 signatures
+of 7, and every storage slot of a license written before, as in any epoch but its first.
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmarks.gas_world import GasWorld
 from usufruct_protocol.sumtree import NoteTree
+
+from benchmarks.gas_world import GasWorld
 
 DEPTH_20_NOTES = 2**19 + 1
 RANGE_LOG2 = 8
@@ -75,20 +76,19 @@ GOALS = (
 
 def measure() -> dict[str, int]:
     """Run the money path once and return gas by `Goal.key`. Per-payee and per-line figures round up."""
-    with GasWorld.started(license_count=1 + EXTRA_LINES) as world:
-        payees = [world.payee(i) for i in range(DEPTH_20_NOTES)]
-        first_tree = NoteTree([world.note(payee, epoch=1) for payee in payees])
-        later_tree = NoteTree([world.note(payee, epoch=2) for payee in payees])
-        single = NoteTree([world.note(payees[0], epoch=3)])
-        every_license = range(1, 2 + EXTRA_LINES)
-
-        world.report(every_license, first_tree)  # writes every slot for the first time: not measured
-        submit_one, finalize_one = world.report([1], later_tree)
+    payees = GasWorld.payees(DEPTH_20_NOTES)
+    first = Epoch(1, GasWorld.words(payees, epoch=1))
+    later = Epoch(2, GasWorld.words(payees, epoch=2))
+    single = NoteTree(GasWorld.words(payees, epoch=3)[:1])
+    all_licenses = range(1, 2 + EXTRA_LINES)
+    with GasWorld.started(license_count=len(all_licenses)) as world:
+        world.report(all_licenses, first.notes)  # writes every slot for the first time: not measured
+        submit_one, finalize_one = world.report([1], later.notes)
         reject = world.rejected_report([1])
         _, finalize_one_note = world.report([1], single)
-        submit_all, finalize_all = world.report(every_license, single)
+        submit_all, finalize_all = world.report(all_licenses, single)
         return {
-            **_payments(world, first_tree, later_tree),
+            **_payments(world, first, later, to=payees[0]),
             "submit_1_line": submit_one,
             "submit_per_extra_line": _each(submit_all - submit_one, EXTRA_LINES),
             "finalize_1_line": finalize_one,
@@ -100,20 +100,26 @@ def measure() -> dict[str, int]:
         }
 
 
-def _payments(world: GasWorld, first_tree: NoteTree, later_tree: NoteTree) -> dict[str, int]:
-    """Pay block 0 by range and some of block 1 one by one, from the first and then from the later tree."""
+class Epoch:
+    """The notes of one epoch: words and tree."""
+
+    def __init__(self, number: int, words: list[int]) -> None:
+        self.number = number
+        self.words = words
+        self.notes = NoteTree(words)
+
+
+def _payments(world: GasWorld, first: Epoch, later: Epoch, to: bytes) -> dict[str, int]:
+    """Pay block 0 by range and some of block 1 one by one, from the first and then from the later epoch."""
     size = 1 << RANGE_LOG2
-    claims = {
-        f"claim_{when}_{word}_word": world.claim(epoch, tree, index)
-        for when, epoch, tree in (("first", 1, first_tree), ("later", 2, later_tree))
-        for word, index in (("fresh", size), ("shared", size + 1))
-    }
-    return {
-        "pay_range_first_per_payee": _each(world.pay_range(1, first_tree, 0, RANGE_LOG2), size),
-        "pay_range_later_per_payee": _each(world.pay_range(2, later_tree, 0, RANGE_LOG2), size),
-        **claims,
-        "redirect_later_shared_word": world.redirect(2, later_tree, size + 2),
-    }
+    gas: dict[str, int] = {}
+    for when, epoch in (("first", first), ("later", later)):
+        notes = (epoch.number, epoch.words, epoch.notes)
+        gas[f"pay_range_{when}_per_payee"] = _each(world.pay_range(*notes, 0, RANGE_LOG2), size)
+        gas[f"claim_{when}_fresh_word"] = world.claim(*notes, size)
+        gas[f"claim_{when}_shared_word"] = world.claim(*notes, size + 1)
+    gas["redirect_later_shared_word"] = world.redirect(later.number, later.words, later.notes, to)
+    return gas
 
 
 def _each(gas: int, count: int) -> int:

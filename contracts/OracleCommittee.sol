@@ -104,6 +104,7 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
 
     /// @inheritdoc IOracleCommittee
     function threshold(uint256 count) public pure returns (uint256 k) {
+        if (count < MIN_SIGNERS) revert OracleCommittee_TooFewSigners(count);
         uint256 faulty = (count - 1) / 3;
         return (count + faulty) / 2 + 1;
     }

@@ -242,7 +242,8 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
 
     /// @dev The token's word is not enough: a fee on transfer would leave somebody's money without cover.
     function _requireDelta(address holder, uint256 balanceBefore, uint256 expected) private view {
-        uint256 received = IERC20(token).balanceOf(holder) - balanceBefore;
+        uint256 balance = IERC20(token).balanceOf(holder);
+        uint256 received = balance > balanceBefore ? balance - balanceBefore : 0;
         if (received != expected) revert RoyaltyEscrow_WrongDelta(expected, received);
     }
 

@@ -19,7 +19,7 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
         "NoteRedirect(uint64 treeId,uint32 index,address payee,uint96 amount,address to,uint64 deadline)"
     );
     uint256 private constant MAX_LOG2_COUNT = 8; // one word of paid bits
-    /// @dev More than a transfer of any token worth listing takes. A caller who runs out of gas on purpose can only
+    /// @dev More than a transfer of any token worth listing takes. A caller who leaves too little on purpose can only
     /// make notes look refused, and these stay payable; this keeps it from happening by accident.
     uint256 private constant MIN_TRANSFER_GAS = 100_000;
     /// @dev What one payee of a range can burn at most; a claim of its own has no such bound.
@@ -78,17 +78,17 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
     /// @inheritdoc IRoyaltySplitter
     function accrue(ReportLine[] calldata lines) external {
         if (msg.sender != escrow) revert RoyaltySplitter_OnlyEscrow(msg.sender);
-        uint256 pool_ = pool;
+        uint256 poolAfter = pool;
         for (uint256 i; i < lines.length; ++i) {
             ReportLine memory line = lines[i];
             if (line.charge == 0) continue;
             SplitAccount memory account = _accounts[line.licenseId];
             if (account.charged == 0) account = MoneyMath.open(ILicenseRegistry(registry).pricing(line.licenseId));
-            uint96 charged_ = account.charged + line.charge;
-            MoneyMath.Split memory growth = MoneyMath.split(account, charged_);
-            account.charged = charged_;
+            uint96 chargedAfter = account.charged + line.charge;
+            MoneyMath.Split memory growth = MoneyMath.split(account, chargedAfter);
+            account.charged = chargedAfter;
             _accounts[line.licenseId] = account;
-            pool_ += growth.contributors;
+            poolAfter += growth.contributors;
             emit Accrued(
                 line.licenseId,
                 uint96(growth.contributors),
@@ -98,8 +98,8 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
                 uint96(growth.operators)
             );
         }
-        if (pool_ > type(uint96).max) revert RoyaltySplitter_PoolTooLarge(pool_);
-        pool = uint96(pool_);
+        if (poolAfter > type(uint96).max) revert RoyaltySplitter_PoolTooLarge(poolAfter);
+        pool = uint96(poolAfter);
     }
 
     /// @inheritdoc IRoyaltySplitter
@@ -269,8 +269,9 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
         if (!_send(to, amount, gasleft())) revert RoyaltySplitter_TransferFailed(to, amount);
     }
 
-    /// @dev IERC20.transfer that reports instead of reverting. True if the token says true, or says nothing and has
-    /// code. Passes on `gasLimit` or what 63/64 of the rest allow. Never copies more than one word of an answer, so no token can make this run out of memory.
+    /// @dev IERC20.transfer that reports instead of reverting: true if the token says true, or says nothing and has
+    /// code. It gets `gasLimit`, or 63/64 of what is left if that is less. At most one word of an answer is copied, so
+    /// that no token can make the caller pay for a long one.
     function _send(address to, uint256 amount, uint256 gasLimit) private returns (bool sent) {
         address asset = token;
         bytes4 selector = IERC20.transfer.selector;

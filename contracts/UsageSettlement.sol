@@ -60,6 +60,9 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         bool checkCutoffHash
     ) AccessManaged(authority) EIP712("Usufruct Settlement", "1") {
         if (authority == address(0)) revert UsageSettlement_ZeroAddress("authority");
+        if (committee_ == address(0)) revert UsageSettlement_ZeroAddress("committee");
+        if (escrow_ == address(0)) revert UsageSettlement_ZeroAddress("escrow");
+        if (splitter_ == address(0)) revert UsageSettlement_ZeroAddress("splitter");
         if (genesis == 0 || epochSeconds_ == 0) revert UsageSettlement_BadClock(genesis, epochSeconds_);
         committee = committee_;
         escrow = escrow_;

@@ -13,7 +13,8 @@ import {Party} from "../types/License.sol";
 ///
 /// Safety: a tree never pays more than its total, which was funded when it was issued; each note pays once, to
 /// its payee or to where the payee signed; no role can change a root or take a note back.
-/// Liveness: a payee the token refuses stays unpaid and can be paid later; others are not held up.
+/// Liveness: a payee the token refuses stays unpaid and can be paid later; others are not held up. Up to 3 base units
+/// per license are dust that no rounding reaches.
 interface IRoyaltySplitter {
     struct Tree {
         bytes32 root;
@@ -76,7 +77,8 @@ interface IRoyaltySplitter {
     /// @notice Settlement: turn part of the pool into a tree. Count 0 (root 0, total 0) issues nothing.
     function issue(uint64 treeId, bytes32 root, uint96 total, uint32 count) external;
 
-    /// @notice Pay an aligned range of 2**log2Count (<= 256) notes. Anyone may; paid and refused notes are skipped.
+    /// @notice Pay an aligned range of 2**log2Count (<= 256) notes. Anyone may; paid and refused notes are skipped. A
+    /// transfer gets at most 300,000 gas, so that no payee can use up the others'; 100,000 must be left before each.
     /// @param words All words of the range, zero-padded beyond the tree's count.
     function payRange(uint64 treeId, uint32 start, uint8 log2Count, uint256[] calldata words, bytes calldata proof)
         external

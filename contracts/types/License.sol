@@ -87,6 +87,9 @@ struct License {
 }
 
 /// @notice What a lane key signs about itself (EIP-712, LicenseRegistry domain).
+/// @param validFrom First moment of validity, in milliseconds, compared with a receipt's issuedAtMs.
+/// @param validTo First moment after it, in milliseconds.
+/// @param unitCap Most units that the lane may count in all.
 struct LaneRegistration {
     address lane;
     uint32 licenseId;

@@ -1,7 +1,7 @@
 """The gas of the money path stays where docs/gas.md says it is.
 
-Pins are in gas_pins.json. A change that moves a figure by more than 2 % either way updates them, and the table,
-with `python -m benchmarks.gas`: a saving deserves to be kept as much as a loss to be noticed.
+Pins are in gas_pins.json. A change that moves a figure by more than 2 % either way updates them, and the
+table, with `python -m benchmarks.gas`: a saving deserves to be kept as much as a loss to be noticed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ def test_gas_is_within_two_percent_of_its_pin(figures: dict[str, int], key: str)
     assert abs(figures[key] - PINS[key]) * 100 <= PINS[key] * TOLERANCE_PERCENT
 
 
-@pytest.mark.parametrize("goal", [goal for goal in gas.GOALS if goal.limit is not None], ids=lambda goal: goal.key)
+@pytest.mark.parametrize(
+    "goal", [goal for goal in gas.GOALS if goal.limit is not None], ids=lambda goal: goal.key
+)
 def test_gas_goals_of_the_design_are_met(figures: dict[str, int], goal: gas.Goal) -> None:
     assert goal.limit is not None
     assert figures[goal.key] <= goal.limit
