@@ -162,7 +162,8 @@ class AsgiMeter:
                 self._open_meter = meter, GroupCommit(meter.lane)
             return self._open_meter
 
-    async def _close(self) -> None:
+    async def close(self) -> None:
+        """Ship what is left and give the lane back; for servers without lifespan events."""
         if self._open_meter is not None:
             (meter, group), self._open_meter = self._open_meter, None
             await asyncio.to_thread(group.close)
@@ -188,7 +189,7 @@ class AsgiMeter:
             nonlocal has_answered
             has_answered = True
             if message["type"] in _LAST_EVENTS:
-                await self._close()
+                await self.close()
             await send(message)
 
         try:
@@ -200,7 +201,7 @@ class AsgiMeter:
         if not has_answered:
             await send({"type": "lifespan.startup.complete"})
             await receive()
-            await self._close()
+            await self.close()
             await send({"type": "lifespan.shutdown.complete"})
 
 

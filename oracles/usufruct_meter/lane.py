@@ -237,8 +237,10 @@ class Lane:
     def _in_group(self, call: MeteredCall) -> Outcome:
         """Meter a call together with whatever other threads have queued meanwhile: one write for all."""
         ticket = _Ticket(call)
+        self._check_process()
         self._queue.append(ticket)
-        with self._writing() as writer:
+        with self._mutex:
+            writer = self._writer
             while ticket.outcome is None:
                 group = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_GROUP))]
                 try:

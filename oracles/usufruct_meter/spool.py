@@ -62,6 +62,13 @@ CREATE TABLE nodes (
 ) STRICT, WITHOUT ROWID;
 """
 
+_INSERT_RECEIPT: Final = (
+    "INSERT INTO receipts (seq, record, signature, request_salt, response_hash) VALUES (?, ?, ?, ?, ?)"
+)
+_INSERT_CHECKPOINT: Final = (
+    "INSERT INTO checkpoints (count, epoch, cumulative_units, receipts_root, signature, frontier)"
+    " VALUES (?, ?, ?, ?, ?, ?)"
+)
 _PROBE: Final = "UPDATE lane SET probes = probes + 1"
 
 
@@ -180,20 +187,12 @@ class Spool:
         self._check_file()
         try:
             self._db.execute("BEGIN IMMEDIATE")
-            self._db.executemany(
-                "INSERT INTO receipts (seq, record, signature, request_salt, response_hash)"
-                " VALUES (?, ?, ?, ?, ?)",
-                [stored.row() for stored in receipts],
-            )
-            self._db.executemany(
-                "INSERT INTO openings (seq, opening) VALUES (?, ?)",
-                [(stored.receipt.seq, stored.opening) for stored in receipts if stored.opening],
-            )
-            self._db.executemany(
-                "INSERT INTO checkpoints (count, epoch, cumulative_units, receipts_root, signature, frontier)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                [_checkpoint_row(signed) for signed in checkpoints],
-            )
+            self._db.executemany(_INSERT_RECEIPT, [stored.row() for stored in receipts])
+            openings = [(stored.receipt.seq, stored.opening) for stored in receipts if stored.opening]
+            if openings:
+                self._db.executemany("INSERT INTO openings (seq, opening) VALUES (?, ?)", openings)
+            if checkpoints:
+                self._db.executemany(_INSERT_CHECKPOINT, map(_checkpoint_row, checkpoints))
             self._db.execute("COMMIT")
         except sqlite3.Error as error:
             self._roll_back()

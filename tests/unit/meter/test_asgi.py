@@ -632,7 +632,7 @@ def close_middleware(app: Starlette) -> None:
     layer: Any = app.middleware_stack
     while not isinstance(layer, AsgiMeter):
         layer = layer.app
-    asyncio.run(layer._close())
+    asyncio.run(layer.close())
 
 
 def test_a_lane_that_cannot_be_opened_stops_the_server(tmp_path: Path) -> None:

@@ -1,0 +1,182 @@
+"""What metering adds to a call, against what cannot be avoided: sign, hash, one durable write.
+
+`python -m benchmarks.meter`. Floor and meter take turns call by call on the same disk. Compared are the lowest
+medians of a few blocks, because what a sync takes changes from one moment to the next on a shared machine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+from coincurve import PrivateKey
+from usufruct_meter.asgi import AsgiMeter
+from usufruct_meter.lane import Lane
+from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.new_lane import LaneOptions, create_lane
+from usufruct_meter.signed_receipt import MeteredCall
+from usufruct_protocol.keccak import keccak256
+
+from benchmarks.ratio import Ratio, table
+
+CALLS = 600
+BLOCK = 100
+MANY = 5_000
+CONCURRENT = 8
+FLOOR = "sign + hash + one durable write"
+REQUEST = b'{"features": [17.99, 10.38, 122.8, 1001.0, 0.1184]}'
+
+
+def one_by_one() -> list[Ratio]:
+    """A lane that meters calls singly, without and with a response id."""
+    with _folder() as folder, Lane.open(_new_lane(folder)) as lane, _floor(folder) as floor:
+        ids = (f"response {number}" for number in range(10**9))
+        base, plain, with_id = _in_turns(
+            floor,
+            lambda: lane.meter(1, request=REQUEST),
+            lambda: lane.meter(1, request=REQUEST, response_id=next(ids)),
+        )
+    return [
+        Ratio("meter a call, alone", FLOOR, _typical(plain) / _typical(base), 1.5),
+        Ratio("meter a call with a response id, alone", FLOOR, _typical(with_id) / _typical(base), 1.5),
+    ]
+
+
+def many_at_once() -> Ratio:
+    """A list of calls in one transaction, as an import does it, against signing alone."""
+    with _folder() as folder, Lane.open(_new_lane(folder)) as lane:
+        calls = [MeteredCall(1, request=REQUEST, response_id=f"{number}") for number in range(MANY)]
+        started = perf_counter()
+        lane.meter_many(calls)
+        metered = perf_counter() - started
+        key = PrivateKey(sha256(b"benchmark").digest())
+        started = perf_counter()
+        for _ in range(MANY):
+            key.sign_recoverable(keccak256(REQUEST), hasher=None)
+        signed = perf_counter() - started
+    return Ratio(f"meter {MANY:,} calls in one transaction", "the signatures alone", metered / signed, 3)
+
+
+def behind_asgi() -> list[Ratio]:
+    """What the middleware adds to an app that answers at once: alone, and with many calls under way."""
+    with _folder() as folder, _floor(folder) as floor:
+        return asyncio.run(_behind_asgi(_new_lane(folder), floor))
+
+
+async def _behind_asgi(file: LaneFile, floor: Callable[[], object]) -> list[Ratio]:
+    metered = AsgiMeter(_answer_at_once, lane=file.path)
+    await _ask(metered)  # opens the lane
+    base: list[float] = []
+    alone: list[float] = []
+    for _ in range(CALLS):
+        base.append(_seconds(floor))
+        started = perf_counter()
+        await _ask(metered)
+        alone.append(perf_counter() - started)
+    latencies: list[float] = []
+
+    async def client(calls: int) -> None:
+        for _ in range(calls):
+            started = perf_counter()
+            await _ask(metered)
+            latencies.append(perf_counter() - started)
+
+    started = perf_counter()
+    async with asyncio.TaskGroup() as group:
+        for _ in range(CONCURRENT):
+            group.create_task(client(CALLS // 4))
+    each = (perf_counter() - started) / len(latencies)
+    await metered.close()
+    busy = f"with {CONCURRENT} calls under way"
+    return [
+        Ratio("ASGI call, alone", FLOOR, _typical(alone) / _typical(base), 1.5),
+        Ratio(f"ASGI throughput, time per call, {busy}", FLOOR, each / _typical(base), 1.0),
+        Ratio(f"ASGI latency, {busy}", FLOOR, _typical(latencies) / _typical(base), 5.0),
+    ]
+
+
+def run() -> list[Ratio]:
+    """Run every benchmark of the meter."""
+    return [*one_by_one(), many_at_once(), *behind_asgi()]
+
+
+async def _answer_at_once(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b'{"malignant": true}'})
+
+
+async def _ask(app: Any) -> None:
+    async def receive() -> Any:
+        return {"type": "http.request", "body": REQUEST, "more_body": False}
+
+    async def send(_: Any) -> None:
+        return None
+
+    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
+    await app(scope, receive, send)
+
+
+def _in_turns(*works: Callable[[], object]) -> list[list[float]]:
+    times: list[list[float]] = [[] for _ in works]
+    for _ in range(CALLS):
+        for work, taken in zip(works, times, strict=True):
+            taken.append(_seconds(work))
+    return times
+
+
+def _typical(times: list[float]) -> float:
+    """Return the lowest median over blocks of calls: other work on the machine only ever adds."""
+    return min(median(times[start : start + BLOCK]) for start in range(0, len(times), BLOCK))
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    started = perf_counter()
+    work()
+    return perf_counter() - started
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="usufruct-bench-") as folder:
+        yield Path(folder)
+
+
+def _new_lane(folder: Path) -> LaneFile:
+    options = LaneOptions(
+        license_id=1, chain_id=31337, settlement=b"\x01" * 20, genesis_s=0, epoch_seconds=86_400
+    )
+    return create_lane(folder, options)
+
+
+@contextmanager
+def _floor(folder: Path) -> Iterator[Callable[[], object]]:
+    """The least that any meter does: hash the request, hash and sign a receipt, one synced insert."""
+    key = PrivateKey(sha256(b"benchmark").digest())
+    db = sqlite3.connect(folder / "floor", isolation_level=None)
+    for statement in (
+        "PRAGMA journal_mode = WAL",
+        "PRAGMA synchronous = FULL",
+        "CREATE TABLE receipts (seq INTEGER PRIMARY KEY, record BLOB, signature BLOB) STRICT",
+    ):
+        db.execute(statement)
+
+    def work() -> None:
+        digest = keccak256(keccak256(sha256(REQUEST).digest() + bytes(224)) + bytes(34))
+        signature = key.sign_recoverable(digest, hasher=None)
+        db.execute("INSERT INTO receipts (record, signature) VALUES (?, ?)", (bytes(104), signature))
+
+    yield work
+    db.close()
+
+
+if __name__ == "__main__":
+    print(table(run()))
