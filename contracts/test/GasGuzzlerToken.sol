@@ -14,7 +14,7 @@ contract GasGuzzlerToken is ERC20 {
         RevertBomb
     }
 
-    uint256 public constant BOMB_BYTES = 500_000;
+    uint256 public constant BOMB_BYTES = 200_000;
 
     mapping(address account => Curse) public curseOf;
 

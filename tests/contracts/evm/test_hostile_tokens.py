@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from usufruct_protocol.terms import NoteRedirect
@@ -156,6 +156,15 @@ def test_inv_04_receivers_that_burn_all_gas_do_not_stop_a_range() -> None:
 # -- re-entry ------------------------------------------------------------------------------------------------
 
 
+class Reentry(NamedTuple):
+    """How a call with calls inside ended."""
+
+    sums: tuple[Any, ...]
+    went_through: bool
+    callbacks_ran: int
+    callbacks_failed: int
+
+
 class Scene:
     """A chain where every call that moves money is possible at once, with a token that calls back.
 
@@ -240,16 +249,15 @@ class Scene:
                 self.call(name)
             return self.sums()
 
-    def after_reentry(self, outer: str, inner: str, times: int) -> tuple[tuple[Any, ...], int, int]:
-        """Sums after a call whose first transfers each make another call; how many of those ran through, and
-        how many failed."""
+    def after_reentry(self, outer: str, inner: str, times: int) -> Reentry:
+        """What a call leaves whose first transfers each make another call."""
         target, data = self.calls[inner]
         with self.world.evm.undone():
             self.world.token.arm(target, data, times, sender=self.world.people.stranger)
-            self.call(outer)
+            went_through = self.call(outer)
             self.world.token.arm(target, b"", 0, sender=self.world.people.stranger)
             ran, failed = self.world.token.callbacksSucceeded(), self.world.token.callbacksFailed()
-            return self.sums(), ran, failed
+            return Reentry(self.sums(), went_through, ran, failed)
 
 
 @pytest.fixture(scope="module")
@@ -273,17 +281,27 @@ def test_the_scene_allows_every_call_alone(scene: Scene, name: str) -> None:
 def test_inv_35_calls_within_a_call_end_as_if_made_before_or_after(
     scene: Scene, outer: str, inner: str
 ) -> None:
-    """Re-entered at the worst moment, the sums are those of some order of the same calls."""
+    """Re-entered at the worst moment, the sums are those of some order of the same calls, or of none at all."""
     for times in (1, 8):
-        sums, ran, failed = scene.after_reentry(outer, inner, times)
-        assert ran + failed > 0, "the callback was never made: this test would prove nothing"
-        inners = [inner] * ran
-        assert sums in (scene.after(outer, *inners), scene.after(*inners, outer))
+        ended = scene.after_reentry(outer, inner, times)
+        if not ended.went_through:
+            assert ended.sums == scene.after()
+            continue
+        assert ended.callbacks_ran + ended.callbacks_failed > 0, "no callback came: this would prove nothing"
+        inners = [inner] * ended.callbacks_ran
+        assert ended.sums in (scene.after(outer, *inners), scene.after(*inners, outer))
 
 
 def test_inv_35_a_note_is_not_drawn_twice_by_a_callback_in_the_middle_of_its_range(scene: Scene) -> None:
     """What an unguarded prototype allowed: the bits of a range are written after its transfers."""
     for inner in ("payRange", "claim", "redirect"):
-        sums, ran, _ = scene.after_reentry("payRange", inner, 8)
-        assert ran == 0
-        assert sums == scene.after("payRange")
+        ended = scene.after_reentry("payRange", inner, 8)
+        assert (ended.went_through, ended.callbacks_ran) == (True, 0)
+        assert ended.sums == scene.after("payRange")
+
+
+def test_inv_35_only_money_leaving_the_splitter_stops_a_finalization_from_within(scene: Scene) -> None:
+    """It sees less than it was sent and refuses; the report stays pending, and works without the callback."""
+    stopped = {name for name in NAMES if not scene.after_reentry("finalize", name, 1).went_through}
+    assert stopped == {"payRange", "claim", "redirect", "payShare"}
+    assert scene.after("finalize") != scene.after()
