@@ -70,7 +70,7 @@ GOALS = (
     Goal("finalize_per_extra_line", "finalize, each further line", 26_000),
     Goal("reject_1_line", "reject by the guardian, 1 line", None),
     Goal("deposit", "deposit by approval, later deposit", None),
-    Goal("pay_share", "pay a party's share, later payment", None),
+    Goal("pay_share", "pay a party's share, first payment", None),
 )
 
 
