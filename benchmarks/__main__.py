@@ -11,7 +11,7 @@ from dataclasses import asdict
 from benchmarks import gas
 from benchmarks.ratio import table
 
-MODULES = ("protocol", "meter")
+MODULES = ("protocol", "meter", "intake")
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""Rebuild a finalized (or pending) report from its bundle and the chain, and name the first thing that differs.
+"""Rebuild a posted report from its bundle and the chain, and name the first thing that differs.
 
 Nothing of the node that signed is trusted: the report is taken from the chain, the bundle is believed because
 it hashes to what the report commits to, and everything derived is computed again.
@@ -130,7 +130,7 @@ def _frame(inputs: AuditInputs) -> Iterator[Difference]:
 
 
 def _altered_files(inputs: AuditInputs) -> Iterator[Difference]:
-    """Files that are not those of the signed manifest, when there is one that hashes to the report's bundle."""
+    """Files that are not those of the signed manifest, if one is at hand that hashes to the bundle hash."""
     for name in BUNDLE_FILES:
         if name not in inputs.files:
             yield Difference(name, "a file", "none")

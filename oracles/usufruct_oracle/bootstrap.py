@@ -111,7 +111,7 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
 def bootstrap(settings: Settings) -> Node:
     """Wire a node: one process, one database, one key.
 
-    Raises: ConfigInvalid, Incompatible if the database belongs to another node, Transient if the chain is away.
+    Raises: ConfigInvalid; Incompatible if the database belongs to another node; Transient.
     """
     access = open_access(settings)
     deployment, own_address = access.deployment, access.own_address

@@ -1,7 +1,7 @@
 """usufruct-oracle: the operator's commands.
 
-Exit codes: 0 ok, 1 found wrong, 2 usage or settings, 3 try again, 4 needs a person. Results go to stdout (with
---json one document), progress and errors to stderr; errors end with a hint and a code.
+Exit codes: 0 ok, 1 found wrong, 2 usage or settings, 3 try again, 4 needs a person. Results go to stdout,
+with --json as one document; progress and errors go to stderr; errors end with a hint and a code.
 """
 
 from __future__ import annotations
@@ -220,7 +220,7 @@ def audit(
             report = inputs.report
             _say(
                 f"matches: epoch {epoch}, attempt {report.attempt}, report {hexed(report_hash)}\n"
-                f"{len(report.lines)} lines, {report.note_count} notes of {report.notes_total} base units in all, "
+                f"{len(report.lines)} lines, {report.note_count} notes, {report.notes_total} base units, "
                 f"rebuilt in {time.monotonic() - started:.2f} s"
             )
         else:

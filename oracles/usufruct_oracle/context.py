@@ -1,4 +1,4 @@
-"""What the steps of one epoch share: the chain at its cut-off, and the state that the last finalized report left."""
+"""What the steps of one epoch share: the chain at its cut-off, and what the last finalized report left."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from usufruct_protocol.usage import Usage, unpack_usage
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a finalized report hands on: who has accrued what, what waits, and how far each lane was counted."""
+    """What a finalized report hands on: accruals, weights that wait, and how far each lane was counted."""
 
     epoch: int
     report_hash: bytes

@@ -2,8 +2,8 @@
 
     cut-off → freeze → lane vector → report and bundle → vote → k signatures → submit → finalize → pay
 
-Every step is a function of what is on disk and on the chain, and leaves its result on one of the two before the
-next begins. There is no other memory: a node that is killed anywhere goes on from there when it comes back.
+Every step is a function of what is on disk and on the chain, and leaves its result on one of the two before
+the next begins. There is no other memory: a node that is killed anywhere goes on from there.
 """
 
 from __future__ import annotations

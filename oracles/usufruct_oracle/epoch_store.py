@@ -66,7 +66,7 @@ def cutoff(db: sqlite3.Connection, epoch: int) -> Cutoff | None:
 
 
 def freeze(db: sqlite3.Connection, epoch: int, at: Cutoff, heads: Mapping[int, int]) -> None:
-    """Record an epoch's cut-off and how far each lane (by lane_id) was held at this moment. Once per epoch."""
+    """Record an epoch's cut-off and how far each lane (by lane_id) is held now. Once per epoch."""
     db.execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (epoch, at.block, at.block_hash, at.time_s))
     db.executemany(
         "INSERT INTO frozen_heads VALUES (?, ?, ?)", [(epoch, lane, count) for lane, count in heads.items()]
@@ -74,7 +74,7 @@ def freeze(db: sqlite3.Connection, epoch: int, at: Cutoff, heads: Mapping[int, i
 
 
 def move_cutoff(db: sqlite3.Connection, epoch: int, at: Cutoff) -> None:
-    """Replace a cut-off that a reorganization took away, with what was computed from it. Heads stay frozen."""
+    """Replace a cut-off that a reorganization took away, and drop what was computed from it. Heads stay."""
     db.execute(
         "UPDATE epochs SET cutoff_block = ?, cutoff_block_hash = ?, cutoff_time_s = ? WHERE epoch = ?",
         (at.block, at.block_hash, at.time_s, epoch),
@@ -221,8 +221,9 @@ def put_finalized(db: sqlite3.Connection, report_hash: bytes, final: EpochReport
     db.execute(
         """
         INSERT INTO finalized VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (epoch) DO UPDATE SET
-            report_hash = excluded.report_hash, bundle_hash = excluded.bundle_hash, attempt = excluded.attempt,
-            note_count = excluded.note_count, is_paid = excluded.is_paid WHERE report_hash <> excluded.report_hash
+            report_hash = excluded.report_hash, bundle_hash = excluded.bundle_hash,
+            attempt = excluded.attempt, note_count = excluded.note_count, is_paid = excluded.is_paid
+            WHERE report_hash <> excluded.report_hash
         """,
         (final.epoch, report_hash, final.bundle_hash, final.attempt, final.note_count, final.note_count == 0),
     )
@@ -247,7 +248,7 @@ def set_paid(db: sqlite3.Connection, epoch: int) -> None:
 
 
 def prune_restricted(db: sqlite3.Connection, before_epoch: int) -> None:
-    """Delete rosters, accruals and usage of older bundles. The manifest rows stay, so that the hash stays explained."""
+    """Delete rosters, accruals and usage of older bundles. Manifests stay, so the hash stays explained."""
     marks = ", ".join("?" * len(RESTRICTED_FILES))
     db.execute(
         f"""

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 def freeze(store: Store, epoch: int, at: Cutoff, period_end_s: int) -> None:
-    """Freeze an epoch, once: per lane the highest checkpoint whose last receipt lies before the period's end."""
+    """Freeze an epoch, once: per lane the highest checkpoint whose last receipt lies within the period."""
     with store.write() as db:
         if epoch_store.cutoff(db, epoch) is not None:
             return

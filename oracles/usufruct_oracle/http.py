@@ -1,7 +1,7 @@
 """What a node says over HTTP: to meters, stewards, peers, callers and its operator.
 
-Bodies have size limits, answers to peers are signed for, and nothing here decides anything: intake judges, the
-store remembers, the epoch loop acts.
+Bodies have size limits, restricted answers need a signed request, and nothing here decides anything: intake
+judges, the store remembers, the epoch loop acts.
 """
 
 from __future__ import annotations
@@ -173,7 +173,7 @@ class NodeHttp:
         )
 
     def lane_hashes(self, request: Request) -> Response:
-        """GET /v1/lanes/{lane}/hashes: struct hashes of receipts, 32 bytes each, for callers who check theirs.
+        """GET /v1/lanes/{lane}/hashes: struct hashes, 32 bytes each, for callers who check their receipts.
 
         A hash hides what is behind it: every receipt holds a salted request hash.
         """
@@ -202,7 +202,7 @@ class NodeHttp:
         return Response(pack_batches(batches), media_type=OCTETS)
 
     def lane_evidence(self, request: Request) -> Response:
-        """GET /v1/lanes/{lane}/evidence: both histories of a lane that signed two, lowest conflict, for peers."""
+        """GET /v1/lanes/{lane}/evidence: both histories where a lane signed two, for peers."""
         self._require_peer(request)
         lane = self._lane(request)
         with self._store.read() as db:
@@ -258,7 +258,7 @@ class NodeHttp:
         return JSONResponse(vector_json(found))
 
     def vote(self, request: Request) -> Response:
-        """GET …/vote: which report this node computed, and its signature once k nodes hold the same bundle."""
+        """GET …/vote: which report this node computed; its signature once k nodes hold the same bundle."""
         with self._store.read() as db:
             votes = epoch_store.votes(db, _number(request, "epoch", 48), _number(request, "attempt", 32))
         mine = votes.get(self._own_address)

@@ -2,7 +2,7 @@
 
 One signature per checkpoint, one hash per receipt; the frontier goes on from the stored one. Sending again is
 harmless: what is known and identical is skipped, only the rest is taken. A lane that signs two histories is
-stopped at the lowest seq in which they differ, and the two batches are kept as evidence; no other lane notices.
+stopped at the lowest seq in which they differ, and both batches are kept as evidence; no other lane notices.
 Source: docs/spec.md, agreement 6, 12 and 23.
 """
 
@@ -193,7 +193,7 @@ def _first_difference(db: sqlite3.Connection, lane: Lane, batch: Batch, held_cou
 
 
 def _check_validity(lane: Lane, new_records: bytes, after: LaneFrontier) -> None:
-    """Refuse receipts outside [valid_from, valid_to) or over the cap. Times never fall, so the ends suffice."""
+    """Refuse receipts outside [valid_from, valid_to) or over the cap. Times never fall: the ends suffice."""
     if not new_records:
         return
     first = unpack_receipt(lane.lane, new_records[:RECORD_SIZE])
@@ -215,7 +215,7 @@ def _check_validity(lane: Lane, new_records: bytes, after: LaneFrontier) -> None
 
 
 def _last_certain_seq(db: sqlite3.Connection, lane: Lane, count: int) -> int:
-    """Return where a lane stops when only its checkpoints at `count` conflict: at the checkpoint before it."""
+    """Return where a lane stops when only its checkpoints at `count` conflict: at the one before."""
     below = lane_store.checkpoint_below(db, lane, count)
     return 0 if below is None else below.checkpoint.count
 

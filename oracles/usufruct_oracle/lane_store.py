@@ -9,7 +9,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, chain
 from struct import Struct
 from typing import Final
 
@@ -18,7 +18,9 @@ from usufruct_protocol.chain_state import LaneState
 from usufruct_protocol.receipts import Checkpoint, LaneFrontier, receipt_hashes
 
 _RECORD: Final = Struct(">QQ16s32s32sQ")
+_ROW: Final = Struct(">QQ16x32s32sQ")  # without the cumulative units, which follow from the checkpoint
 _NO_USAGE: Final = bytes(32)
+_ROWS_PER_INSERT: Final = 50
 _MAX_INTEGER: Final = 2**63 - 1
 _MAX_QUARANTINED: Final = 1_000
 _QUARANTINE_HEAD_BYTES: Final = 512
@@ -60,7 +62,8 @@ def put_lanes(db: sqlite3.Connection, lanes: Iterable[LaneState]) -> None:
         """
         INSERT INTO lanes (lane, license_id, valid_from_ms, valid_to_ms, unit_cap) VALUES (?, ?, ?, ?, ?)
         ON CONFLICT (lane) DO UPDATE SET license_id = excluded.license_id,
-            valid_from_ms = excluded.valid_from_ms, valid_to_ms = excluded.valid_to_ms, unit_cap = excluded.unit_cap
+            valid_from_ms = excluded.valid_from_ms, valid_to_ms = excluded.valid_to_ms,
+            unit_cap = excluded.unit_cap
         """,
         [
             (
@@ -115,7 +118,10 @@ def frontier_at(db: sqlite3.Connection, lane: Lane, count: int) -> LaneFrontier:
 def records(db: sqlite3.Connection, lane_id: int, from_seq: int, to_seq: int) -> bytes:
     """Return the 104-byte records of receipts [from_seq, to_seq), all of which must be held."""
     row = db.execute(
-        "SELECT count, cumulative_units FROM checkpoints WHERE lane_id = ? AND count <= ? ORDER BY count DESC LIMIT 1",
+        """
+        SELECT count, cumulative_units FROM checkpoints
+        WHERE lane_id = ? AND count <= ? ORDER BY count DESC LIMIT 1
+        """,
         (lane_id, from_seq),
     ).fetchone()
     base, cumulative = (0, 0) if row is None else (row[0], int.from_bytes(row[1], "big"))
@@ -138,17 +144,23 @@ def records(db: sqlite3.Connection, lane_id: int, from_seq: int, to_seq: int) ->
 def insert_receipts(
     db: sqlite3.Connection, lane_id: int, new_records: bytes, openings: Mapping[int, bytes]
 ) -> None:
-    """Insert verified records that continue the lane, and the usage lists that belong to them."""
-    db.executemany(
-        "INSERT INTO receipts VALUES (?, ?, ?, ?, ?, ?)",
-        [
-            (lane_id, seq, units, None if usage_root == _NO_USAGE else usage_root, request_hash, issued_at_ms)
-            for seq, units, _, usage_root, request_hash, issued_at_ms in _RECORD.iter_unpack(new_records)
-        ],
-    )
-    db.executemany(
-        "INSERT INTO openings VALUES (?, ?, ?)", [(lane_id, seq, data) for seq, data in openings.items()]
-    )
+    """Insert verified records that continue the lane, and the usage lists that belong to them.
+
+    Rows go from the unpacked bytes straight into SQLite, 50 to a statement. Per row there is then neither a
+    Python step nor a hand-over between threads, which under load costs far more than the insert.
+    """
+    insert = f"INSERT INTO receipts VALUES {_row_values(lane_id, _ROWS_PER_INSERT)}"
+    whole = len(new_records) - len(new_records) % (_ROWS_PER_INSERT * _RECORD.size)
+    for start in range(0, whole, _ROWS_PER_INSERT * _RECORD.size):
+        part = new_records[start : start + _ROWS_PER_INSERT * _RECORD.size]
+        db.execute(insert, tuple(chain.from_iterable(_ROW.iter_unpack(part))))
+    rest = _ROW.iter_unpack(new_records[whole:])
+    db.executemany(f"INSERT INTO receipts VALUES {_row_values(lane_id, 1)}", rest)
+    db.executemany(f"INSERT INTO openings VALUES ({lane_id:d}, ?, ?)", openings.items())
+
+
+def _row_values(lane_id: int, count: int) -> str:
+    return ", ".join([f"({lane_id:d}, ?, ?, nullif(?, x'{_NO_USAGE.hex()}'), ?, ?)"] * count)
 
 
 def insert_checkpoint(
@@ -197,7 +209,7 @@ def checkpoint_above(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCh
 
 
 def last_issued_at_ms(db: sqlite3.Connection, lane_id: int, count: int) -> int | None:
-    """Return the time of the last receipt below the checkpoint at this count, or None if none is held there."""
+    """Return the time of the last receipt under the checkpoint at this count, or None without one."""
     row = db.execute(
         "SELECT last_issued_at_ms FROM checkpoints WHERE lane_id = ? AND count = ?", (lane_id, count)
     ).fetchone()

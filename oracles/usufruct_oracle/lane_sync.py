@@ -1,6 +1,6 @@
-"""Getting receipts that other nodes hold and this one does not, and finding out about dishonest lanes on the way.
+"""Getting receipts that other nodes hold and this one does not, and learning of dishonest lanes on the way.
 
-Whatever a peer sends goes through the same intake as what a meter sends; a peer is a messenger, not a witness.
+Whatever a peer sends goes through the same intake as what a meter sends: a peer is a messenger, no witness.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class LaneSync:
         )
 
     def obtain(self, context: EpochContext, signed: SignedCheckpoint, sources: Iterable[Peer]) -> bool:
-        """Make sure that a lane head is held whole, asking the sources in turn; tell whether it is countable."""
+        """Try to hold a lane head whole, asking the sources in turn; tell whether it is countable."""
         if self.is_countable(context, signed):
             return True
         lane = self.lane(signed.checkpoint.lane)

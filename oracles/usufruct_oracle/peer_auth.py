@@ -2,8 +2,8 @@
 
     Usufruct-Peer: <unix seconds> <signer address> <signature>
 
-The signature covers chain, contract, the node it is meant for, method, path with query, and time. A header that
-is overheard is good for one minute, for the same request to the same node, which only repeats the same answer.
+The signature covers chain, contract, the node it is meant for, method, path with query, and time. A header
+that is overheard is good for one minute and for the same request to the same node, no more.
 """
 
 from __future__ import annotations

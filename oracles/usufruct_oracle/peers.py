@@ -1,7 +1,7 @@
 """What a node asks other nodes, and how little it believes of the answers.
 
-Every answer has a size limit and a time limit, is parsed strictly, and is checked against a hash or a signature
-by whoever uses it. A peer that cannot be reached is left alone for a moment, so that a dead one costs little.
+Every answer has a size limit and a time limit, is parsed strictly, and is checked against a hash or a
+signature by whoever uses it. A peer that cannot be reached is left alone for a moment.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def _signer(settings: Settings, access: Access, reader: Reader) -> Iterator[Find
         yield Finding(
             FAIL if len(signers) - len(unknown) < quorum(len(signers)) else WARN,
             "peers",
-            f"{len(unknown)} of {len(signers)} signers have no URL here, first {checksum_address(unknown[0])}",
+            f"{len(unknown)} of {len(signers)} signers have no URL: {checksum_address(unknown[0])}",
             "add them to peers in node.json",
         )
 

@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: the stable code for machines, the sentence and the hint for people."""
+"""Errors as RFC 9457 problem documents: a stable code for machines, a sentence and a hint for people."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What the registry on chain says right now: lanes that may send, signers that may ask, rosters that govern.
 
-Asked by requests from outside, so it is careful with the chain: one reader at a time, and nothing is read twice
-at the same head.
+Asked by requests from outside, so it is careful with the chain: one reader at a time, and nothing is read
+twice at the same head.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Registry:
         return lane in self._lanes
 
     def is_registered(self, lane: bytes) -> bool:
-        """Tell whether a lane is registered, asking the chain at its head if this node has not heard of it."""
+        """Tell whether a lane is registered; the chain is asked if this node has not heard of it."""
         if not self.knows(lane):
             self.at_head()
         return self.knows(lane)

@@ -1,4 +1,4 @@
-"""From an accepted lane vector to a stored report: gather the inputs, call the pure function, keep the bundle."""
+"""From an accepted lane vector to a stored report: gather inputs, call the pure function, keep the bundle."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Reporting:
 def count_new_usage(
     db: sqlite3.Connection, context: EpochContext, heads: Iterable[Checkpoint | None]
 ) -> dict[int, dict[bytes, int]]:
-    """Return record weights of the receipts that a vector counts beyond the last finalized report, by license.
+    """Return the record weights of receipts that a vector newly counts, by license.
 
     Only licenses that are paid by use: for the others usage lists change nothing, and stay where they are.
     """

@@ -30,7 +30,7 @@ class Rosters:
     def put(self, license_id: int, body: bytes, chain: ChainState) -> Roster:
         """Keep a roster that a steward sends. `chain` is the state at the head.
 
-        Raises: InputRejected for bytes that are no roster; WrongRoster unless its root is on chain for the license.
+        Raises: InputRejected for bytes that are no roster; WrongRoster unless its root is on chain for it.
         """
         roster = Roster.from_bytes(body)
         on_chain = next(
@@ -40,7 +40,7 @@ class Rosters:
             raise WrongRoster(f"license {license_id} does not exist", hint="check the number in the path")
         if roster.root != on_chain:
             raise WrongRoster(
-                f"license {license_id} has roster root 0x{on_chain.hex()} on chain, this roster is 0x{roster.root.hex()}",
+                f"license {license_id} has roster 0x{on_chain.hex()} on chain, this is 0x{roster.root.hex()}",
                 hint="set the roster on chain first, then send the same bytes here",
             )
         self._keep(roster.root, body)

@@ -53,7 +53,7 @@ class LoopThread(threading.Thread):
                 failures += 1
                 _log.error("%s: %s", error.code, error)
                 self._status.in_trouble(str(error))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  the entry point of this thread
                 failures += 1
                 _log.exception("unexpected error in the epoch loop")
                 self._status.in_trouble(f"{type(error).__name__}: {error}")

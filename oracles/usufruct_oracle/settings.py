@@ -39,7 +39,7 @@ class Settings:
     grace_s:                chain seconds between a period's end and its cut-off; equal on all nodes
     finality_depth:         blocks below the head at which a block counts as final; equal on all nodes
     attempt_seconds:        chain seconds until the next signer may propose; equal on all nodes
-    stagger_seconds:        how long a node lets each node of a better rank go first when it sends transactions
+    stagger_seconds:        how long a node lets each node of a better rank send a transaction first
     poll_seconds:           pause between two looks at the chain
     keep_restricted_epochs: finalized epochs whose rosters, accruals and usage lists are kept
     """

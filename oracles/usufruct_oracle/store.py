@@ -31,9 +31,9 @@ class Store:
     def __init__(self, path: Path, *, exclusive: bool) -> None:
         """Open or create the file.
 
-        exclusive: take the writer's lock for as long as the store is open; without it, only `read` may be used.
-        Raises: ConfigInvalid if another process holds the lock or the file cannot be opened; Incompatible for a
-        schema of another version.
+        exclusive: hold the writer's lock for as long as the store is open; without it only `read` works.
+        Raises: ConfigInvalid if another process holds the lock or the file cannot be opened; Incompatible for
+        a schema of another version.
         """
         self.path = path
         self._lock_file = _take_lock(path) if exclusive else None
@@ -56,7 +56,7 @@ class Store:
         """Run a block as one transaction: durable when the block has left, or not at all.
 
         A block inside a block belongs to the outer transaction.
-        Raises: Transient if the disk or another process is in the way; InvariantBroken if the file is damaged.
+        Raises: Transient if disk or another process is in the way; InvariantBroken if the file is damaged.
         """
         if self._writer is None:
             raise InvariantBroken(f"{self.path} is open for reading only")
@@ -90,7 +90,7 @@ class Store:
     def bind_identity(self, identity: Mapping[str, str]) -> None:
         """Tie the file to one deployment and signer; later runs must name the same.
 
-        Raises: Incompatible naming what differs: counting another chain's usage into this file would be wrong.
+        Raises: Incompatible naming what differs: another chain's usage must not be counted into this file.
         """
         with self.write() as db:
             known = dict(db.execute("SELECT name, value FROM identity"))
@@ -100,7 +100,7 @@ class Store:
         for name in sorted(known.keys() | identity.keys()):
             if known.get(name) != identity.get(name):
                 raise Incompatible(
-                    f"{self.path} belongs to {name} {known.get(name)}, but the node is set up for {identity.get(name)}",
+                    f"{self.path} belongs to {name} {known.get(name)}, the settings say {identity.get(name)}",
                     hint="use a new database file for another deployment or key",
                 )
 

@@ -103,7 +103,7 @@ class Voting:
         return vote
 
     def _sign(self, context: EpochContext, own_index: int, mine: StoredReport) -> None:
-        """Sign a report, if (epoch, attempt) is higher than everything signed before; durable when it returns."""
+        """Sign a report if (epoch, attempt) passes everything signed before; durable when it returns."""
         if self._key is None:
             return
         epoch, attempt = mine.report.epoch, mine.report.attempt

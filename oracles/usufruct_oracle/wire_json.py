@@ -1,7 +1,7 @@
 """JSON of what nodes tell each other: signed checkpoints, frozen heads, lane vectors, votes, reports.
 
-Bytes are 0x-hex, amounts and unit totals decimal strings, counts and numbers of things plain integers. Reading
-is strict: a field that is missing, of another type or of another length is refused with its name.
+Bytes are 0x-hex, amounts and unit totals decimal strings, counts and numbers of things plain integers.
+Reading is strict: a field that is missing, of another type or of another length is refused by name.
 """
 
 from __future__ import annotations
