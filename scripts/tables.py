@@ -49,14 +49,16 @@ def licenses_table(
     return table
 
 
-def epochs_table(epochs: Sequence[EpochOutcome]) -> Table:
-    """Per epoch: who signed, what was charged and issued, and what it cost to post."""
+def epochs_table(epochs: Sequence[EpochOutcome], days: Sequence[str] | None = None) -> Table:
+    """Per epoch (and day, if it has one): who signed, what was charged and issued, what posting took."""
     table = _table(
         "Epoch", "signatures", "by nodes", ">charged", ">notes", ">issued", ">submit gas", ">finalize gas"
     )
     for epoch in epochs:
         table.add_row(
-            f"{epoch.epoch}" + (f" (attempt {epoch.attempt})" if epoch.attempt else ""),
+            f"{epoch.epoch}"
+            + (f", {days[epoch.epoch - 1]}" if days else "")
+            + (f" (attempt {epoch.attempt})" if epoch.attempt else ""),
             f"{len(epoch.signed_by)} of {epoch.signers} (need {epoch.threshold})",
             ", ".join(str(index + 1) for index in epoch.signed_by),
             usdc(epoch.charge),

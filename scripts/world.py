@@ -35,7 +35,7 @@ NODES: Final = 4
 TEMPLATE: Final = keccak256(b"usufruct dev template")
 DOCUMENT: Final = keccak256(b"usufruct dev license text")
 SECONDS_PER_DAY: Final = 86_400
-LICENSE_DAYS: Final = 365
+LICENSE_DAYS: Final = 3_650
 
 DEPLOYER, STEWARD, BUYER, RELAYER = range(4)
 FIRST_SIGNER: Final = 4
