@@ -1,7 +1,7 @@
 """What metering adds to a call, against what cannot be avoided: sign, hash, one durable write.
 
-`python -m benchmarks.meter`. Floor and meter take turns call by call on the same disk. Compared are the lowest
-medians of a few blocks, because what a sync takes changes from one moment to the next on a shared machine.
+`python -m benchmarks.meter`. Floor and meter take turns call by call on the same disk, and block by block
+their medians are compared, because what a sync takes changes from moment to moment on a shared machine.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from usufruct_protocol.keccak import keccak256
 
 from benchmarks.ratio import Ratio, table
 
-CALLS = 600
-BLOCK = 100
+CALLS = 576
+BLOCK = 96
 MANY = 5_000
 CONCURRENT = 8
 FLOOR = "sign + hash + one durable write"
@@ -45,8 +45,8 @@ def one_by_one() -> list[Ratio]:
             lambda: lane.meter(1, request=REQUEST, response_id=next(ids)),
         )
     return [
-        Ratio("meter a call, alone", FLOOR, _typical(plain) / _typical(base), 1.5),
-        Ratio("meter a call with a response id, alone", FLOOR, _typical(with_id) / _typical(base), 1.5),
+        Ratio("meter a call, alone", FLOOR, _against(plain, base), 1.5),
+        Ratio("meter a call with a response id, alone", FLOOR, _against(with_id, base), 1.5),
     ]
 
 
@@ -81,25 +81,29 @@ async def _behind_asgi(file: LaneFile, floor: Callable[[], object]) -> list[Rati
         started = perf_counter()
         await _ask(metered)
         alone.append(perf_counter() - started)
+    busy_base: list[float] = []
+    each: list[float] = []
     latencies: list[float] = []
 
-    async def client(calls: int) -> None:
-        for _ in range(calls):
+    async def client() -> None:
+        for _ in range(BLOCK // CONCURRENT):
             started = perf_counter()
             await _ask(metered)
             latencies.append(perf_counter() - started)
 
-    started = perf_counter()
-    async with asyncio.TaskGroup() as group:
-        for _ in range(CONCURRENT):
-            group.create_task(client(CALLS // 4))
-    each = (perf_counter() - started) / len(latencies)
+    for _ in range(CALLS // BLOCK):
+        busy_base += [_seconds(floor) for _ in range(BLOCK)]
+        started = perf_counter()
+        async with asyncio.TaskGroup() as group:
+            for _ in range(CONCURRENT):
+                group.create_task(client())
+        each += [(perf_counter() - started) / BLOCK] * BLOCK
     await metered.close()
-    busy = f"with {CONCURRENT} calls under way"
+    busy = f"{CONCURRENT} calls under way"
     return [
-        Ratio("ASGI call, alone", FLOOR, _typical(alone) / _typical(base), 1.5),
-        Ratio(f"ASGI throughput, time per call, {busy}", FLOOR, each / _typical(base), 1.0),
-        Ratio(f"ASGI latency, {busy}", FLOOR, _typical(latencies) / _typical(base), 5.0),
+        Ratio("ASGI call, alone", FLOOR, _against(alone, base), 1.5),
+        Ratio(f"ASGI, time per call, {busy}", FLOOR, _against(each, busy_base), 1.0),
+        Ratio(f"ASGI, latency, {busy}", FLOOR, _against(latencies, busy_base), 5.0),
     ]
 
 
@@ -133,9 +137,10 @@ def _in_turns(*works: Callable[[], object]) -> list[list[float]]:
     return times
 
 
-def _typical(times: list[float]) -> float:
-    """Return the lowest median over blocks of calls: other work on the machine only ever adds."""
-    return min(median(times[start : start + BLOCK]) for start in range(0, len(times), BLOCK))
+def _against(times: list[float], base: list[float]) -> float:
+    """Return the middle one of the ratios of medians, block by block of calls that took turns."""
+    blocks = range(0, len(base), BLOCK)
+    return median(median(times[at : at + BLOCK]) / median(base[at : at + BLOCK]) for at in blocks)
 
 
 def _seconds(work: Callable[[], object]) -> float:

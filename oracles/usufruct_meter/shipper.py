@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Self
@@ -22,6 +23,7 @@ from usufruct_meter.node_worker import NodeWorker
 _logger = logging.getLogger(__name__)
 
 _JOIN_S: Final = 15.0
+_TICK_S: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,8 @@ class NodeStatus:
 class Shipper:
     """Ships one open lane. `start` it once; `stop` it before closing the lane.
 
-    checkpoint_every_s: how long a receipt waits at most for the checkpoint that it is shipped under
+    checkpoint_every_s: how long a receipt waits at most for the checkpoint that it is shipped under; the end
+                        of a period never waits
     """
 
     def __init__(self, lane: Lane, *, checkpoint_every_s: float = 1.0) -> None:
@@ -122,17 +125,21 @@ class Shipper:
             self._progress.notify_all()
 
     def _keep(self) -> None:
-        """Sign a checkpoint whenever receipts have waited for one, above all past the end of a period."""
-        while not self._stopping.wait(self._checkpoint_every_s):
+        """Sign a checkpoint when receipts have waited long enough for one, or their period is over."""
+        due_at = time.monotonic() + self._checkpoint_every_s
+        while not self._stopping.wait(min(self._checkpoint_every_s, _TICK_S)):
             try:
-                if self._lane.checkpoint():
+                is_due = time.monotonic() >= due_at
+                if self._lane.checkpoint() if is_due else self._lane.close_period():
                     for worker in self._workers:
                         worker.wake()
+                if is_due:
+                    due_at = time.monotonic() + self._checkpoint_every_s
             except LaneClosed:
                 return
             except UsufructError as error:
                 _logger.warning("no checkpoint for now: %s", error)
-            except Exception:
+            except Exception:  # a thread must not die silently behind a healthy server
                 _logger.exception("no checkpoint for now")
             self._save_acks()
 

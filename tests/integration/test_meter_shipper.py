@@ -62,11 +62,13 @@ def test_receipts_leave_by_the_clock_without_a_flush(lane: Lane, node: StandInNo
 
 def test_a_period_is_closed_by_the_clock_when_no_call_comes(tmp_path: Path, node: StandInNode) -> None:
     clock = Clock()
-    with Lane.open(new_lane(tmp_path, nodes=(node.url,)), clock_ms=clock) as lane, ship(lane):
+    file = new_lane(tmp_path, nodes=(node.url,))
+    with Lane.open(file, clock_ms=clock) as lane, Shipper(lane, checkpoint_every_s=3_600):
         lane.meter(1)
         clock.now = (GENESIS_S + EPOCH_SECONDS) * 1000
         node.wait_for(lane.address, 1)
         lane.meter(1)
+        clock.now += EPOCH_SECONDS * 1000
         node.wait_for(lane.address, 2)
     assert [point.count for point, _ in node.held(lane.address).checkpoints] == [1, 2]
 
