@@ -9,8 +9,8 @@ import pytest
 from usufruct_protocol.terms import NoteRedirect
 
 from tests.contracts.evm.chain import Contract, Evm, Reverted
-from tests.contracts.trees import RawTree, word
 from tests.contracts.evm.world import DISPUTE_SECONDS, FOREVER, GUARDIAN_ROLE, World
+from tests.contracts.trees import RawTree, word
 from tests.contracts.wire import SPLITTER, Account, account, sign, typed_digest
 
 PAYEES = [account(f"payee {number}") for number in range(4)]
@@ -281,7 +281,7 @@ def test_the_scene_allows_every_call_alone(scene: Scene, name: str) -> None:
 def test_inv_35_calls_within_a_call_end_as_if_made_before_or_after(
     scene: Scene, outer: str, inner: str
 ) -> None:
-    """Re-entered at the worst moment, the sums are those of some order of the same calls, or of none at all."""
+    """Re-entered at the worst moment, the sums are those of some order of the same calls, or of none."""
     for times in (1, 8):
         ended = scene.after_reentry(outer, inner, times)
         if not ended.went_through:

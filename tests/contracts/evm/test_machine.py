@@ -20,7 +20,6 @@ from usufruct_protocol.terms import NoteRedirect
 from tests.contracts.evm.chain import Evm, Reverted
 from tests.contracts.evm.checked_history import GOAL, PAYEES, CheckedHistory
 from tests.contracts.evm.model import BPS, Model, ModelLicense, ModelTree
-from tests.contracts.trees import RawTree, word
 from tests.contracts.evm.world import (
     DISPUTE_SECONDS,
     EPOCH_SECONDS,
@@ -30,6 +29,7 @@ from tests.contracts.evm.world import (
     World,
     committee_of,
 )
+from tests.contracts.trees import RawTree, word
 from tests.contracts.wire import SPLITTER, Account, sign, typed_digest
 
 MAX_LICENSES = 3

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import pytest
 
 from tests.contracts.evm.chain import GAS_LIMIT, Reverted
-from tests.contracts.trees import EMPTY, Node, RawTree, leaf, parent, word
 from tests.contracts.evm.world import World
+from tests.contracts.trees import EMPTY, Node, RawTree, leaf, parent, word
 from tests.contracts.wire import Account, account
 
 MAX_UINT96 = 2**96 - 1

@@ -9,8 +9,8 @@ import pytest
 from usufruct_protocol.terms import NoteRedirect
 
 from tests.contracts.evm.chain import Contract, Evm, Reverted
-from tests.contracts.trees import RawTree, word
 from tests.contracts.evm.world import FOREVER, World
+from tests.contracts.trees import RawTree, word
 from tests.contracts.wire import SPLITTER, ZERO_ADDRESS, Account, account, sign, typed_digest
 
 PAYEE, OTHER_PAYEE = account("payee"), account("other payee")

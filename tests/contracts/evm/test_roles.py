@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from tests.contracts.evm.chain import Contract, Evm, Reverted, canonical_type
-from tests.contracts.trees import RawTree, word
 from tests.contracts.evm.world import DISPUTE_SECONDS, FOREVER, World, committee_of
+from tests.contracts.trees import RawTree, word
 from tests.contracts.wire import ZERO_ADDRESS, Account, account, sign
 
 PAYEES = [account(f"payee {number}") for number in range(4)]

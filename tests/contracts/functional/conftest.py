@@ -49,7 +49,7 @@ ARTIFACTS = Path(__file__).resolve().parents[3] / "protocol" / "usufruct_chain" 
 
 @pytest.fixture(scope="session", autouse=True)
 def quick_collection():
-    """Brownie collects garbage at every undo, half a second each; what the session began with is no garbage."""
+    """Brownie collects garbage at every undo, half a second each; what a session begins with is none."""
     gc.freeze()
 
 
@@ -58,7 +58,7 @@ def isolation(fn_isolation):
     """Undo each test."""
 
 
-# -- people ----------------------------------------------------------------------------------------------------
+# -- people -------------------------------------------------------------------------------------------------
 
 
 def role(name):
@@ -91,7 +91,7 @@ def signers():
     return sorted(made, key=lambda signer: int(signer.address, 16))
 
 
-# -- contracts -------------------------------------------------------------------------------------------------
+# -- contracts ----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -177,7 +177,7 @@ def settlement(deployed):
     return deployed["settlement"]
 
 
-# -- what people do --------------------------------------------------------------------------------------------
+# -- what people do -----------------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -216,8 +216,10 @@ def offer(steward, buyer, token):
 def signed_offer(registry):
     """Signs an offer, as the steward unless told otherwise."""
 
-    def signed(terms, key=account("steward").key):
-        return sign(key, typed_digest(LICENSES, chain.id, registry.address, "LicenseOffer", terms)).full
+    def signed(terms, by="steward"):
+        return sign(
+            account(by).key, typed_digest(LICENSES, chain.id, registry.address, "LicenseOffer", terms)
+        ).full
 
     return signed
 

@@ -33,7 +33,7 @@ def now():
 
 
 def until(timestamp_s):
-    """Mine a block at that time, or at once if it has passed. Brownie's own way to do so is refused by anvil."""
+    """Mine a block at that time, or at once if it has passed; anvil refuses Brownie's own way to do so."""
     web3.provider.make_request("evm_setNextBlockTimestamp", [max(timestamp_s, now() + 1)])
     web3.provider.make_request("evm_mine", [])
 
@@ -49,12 +49,16 @@ class Nodes:
 
     def wait(self):
         """Let the open period end."""
-        state = dict(self.settlement.state())
+        state = self.settlement.state()
         until(state["lastPeriodEnd"] + EPOCH_SECONDS)
+
+    def wait_for_window(self):
+        """Let the dispute window of the pending report pass."""
+        until(self.settlement.state()["finalizableAt"])
 
     def report(self, lines=(), notes=NO_NOTES, **changes):
         """The next acceptable report; lines are (license, cumulative units, charge)."""
-        state = dict(self.settlement.state())
+        state = self.settlement.state()
         cutoff = chain.height - 1
         plain = EpochReport(
             epoch=state["lastEpoch"] + 1,
@@ -106,6 +110,6 @@ class Nodes:
     def settle(self, lines=(), notes=NO_NOTES, **changes):
         """Post a report, let its window pass and finalize it; returns it."""
         report = self.post(lines, notes, **changes)
-        until(dict(self.settlement.state())["finalizableAt"])
+        self.wait_for_window()
         self.finalize(report)
         return report

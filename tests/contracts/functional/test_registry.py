@@ -23,7 +23,7 @@ def refuse(registry, offer, signed_offer, buyer):
     return refused
 
 
-# -- accept ----------------------------------------------------------------------------------------------------
+# -- accept -------------------------------------------------------------------------------------------------
 
 
 def test_accept_numbers_licenses_from_one(accept, registry):
@@ -35,7 +35,11 @@ def test_accept_stores_the_terms(accept, registry, offer, steward, buyer):
     accept()
     found = registry.license(1)
     assert (found["buyer"], found["steward"]) == (buyer, steward)
-    assert (found["startsAt"], found["endsAt"], found["acceptedAt"]) == (offer.starts_at, offer.ends_at, now())
+    assert (found["startsAt"], found["endsAt"], found["acceptedAt"]) == (
+        offer.starts_at,
+        offer.ends_at,
+        now(),
+    )
     assert (found["meterKind"], found["suspended"]) == (offer.meter_kind, False)
     assert found["coolingOffSeconds"] == offer.cooling_off_seconds
     assert found["noticeSeconds"] == offer.notice_seconds
@@ -128,7 +132,7 @@ def test_accept_refuses_what_nothing_collects_yet(refuse, term):
 
 def test_accept_refuses_another_signer(registry, offer, signed_offer, buyer):
     with reverts("LicenseRegistry_BadStewardSignature"):
-        registry.accept(as_abi(offer), signed_offer(offer, account("stranger").key), {"from": buyer})
+        registry.accept(as_abi(offer), signed_offer(offer, by="stranger"), {"from": buyer})
 
 
 def test_cancel_offer_spends_its_nonce(registry, offer, steward, refuse):
@@ -143,7 +147,7 @@ def test_cancel_offer_refuses_a_spent_nonce(accept, registry, offer, steward):
         registry.cancelOffer(offer.nonce, {"from": steward})
 
 
-# -- lanes -----------------------------------------------------------------------------------------------------
+# -- lanes --------------------------------------------------------------------------------------------------
 
 
 def test_register_lane_numbers_lanes_from_zero(registry, license_id, register_lane):
@@ -206,7 +210,7 @@ def test_register_lane_refuses_a_suspended_license(registry, license_id, registe
         register_lane(license_id)
 
 
-# -- what steward and buyer may do with a license --------------------------------------------------------------
+# -- what steward and buyer may do with a license -----------------------------------------------------------
 
 
 def test_set_roster_publishes_its_root(registry, license_id, steward):
@@ -291,7 +295,7 @@ def test_set_suspended_is_for_the_steward(registry, license_id, buyer):
         registry.setSuspended(license_id, True, {"from": buyer})
 
 
-# -- what the council may do -----------------------------------------------------------------------------------
+# -- what the council may do --------------------------------------------------------------------------------
 
 
 def test_set_template_approves_and_withdraws(registry, council, refuse):
@@ -323,7 +327,7 @@ def test_set_floors_is_for_the_council(registry, guardian):
         registry.setFloors(0, 0, {"from": guardian})
 
 
-# -- reading and building --------------------------------------------------------------------------------------
+# -- reading and building -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("license_id", [0, 1])
@@ -344,5 +348,3 @@ def test_a_registry_needs_authority_and_token(manager, token, admin, missing):
     given[missing] = ZERO_ADDRESS
     with reverts("LicenseRegistry_ZeroAddress"):
         LicenseRegistry.deploy(*given, {"from": admin})
-
-
