@@ -76,6 +76,7 @@ class EpochLoop:
         self._context: EpochContext | None = None
         self._idle_at: bytes | None = None
         self._complete_at: bytes | None = None
+        self._doubted: bytes | None = None
 
     def tick(self) -> None:
         """Look once. Costs one request while nothing happened since the last look and nothing is to be done.
@@ -97,8 +98,9 @@ class EpochLoop:
                 self._finalize(context, state, head)
             else:
                 self._report(context, state, cutoff, head)
-        elif not is_paying:
-            self._idle_at = head.hash
+        is_waiting = state.pending and head.timestamp_s < state.finalizable_at_s
+        if not is_paying and (context is None or is_waiting):
+            self._idle_at = head.hash  # only a new block can give this node something to do
         self._status.looked(
             head=head.number,
             head_time_s=head.timestamp_s,
@@ -185,6 +187,14 @@ class EpochLoop:
             (own for own in self._own_reports(context.epoch) if own.report_hash == pending_hash), None
         )
         self._status.looked(pending_report="0x" + pending_hash.hex(), is_pending_mine=mine is not None)
+        if mine is None and self._doubted != pending_hash:
+            self._doubted = pending_hash
+            _log.warning(
+                "the pending report of epoch %d, 0x%s, is not one that this node computed: audit it "
+                "before its window ends",
+                context.epoch,
+                pending_hash.hex(),
+            )
         if head.timestamp_s < state.finalizable_at_s:
             return
         if mine is not None:
@@ -192,7 +202,6 @@ class EpochLoop:
             return
         submitted = self._chain.submitted(context.epoch)
         if submitted is not None and submitted.report_hash == pending_hash:
-            _log.warning("epoch %d: finalizing a report that this node did not compute", context.epoch)
             self._submission.finalize(context, submitted.report, pending_hash)
 
     def _own_reports(self, epoch: int) -> list[StoredReport]:

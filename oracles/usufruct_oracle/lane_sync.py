@@ -70,6 +70,8 @@ class LaneSync:
         if self.is_countable(context, signed):
             return True
         lane = self.lane(signed.checkpoint.lane)
+        if lane.conflict_seq is not None and signed.checkpoint.count > lane.conflict_seq:
+            return False
         for source in (None, *sources):
             if source is not None:
                 self._pull(lane, signed.checkpoint.count, source)

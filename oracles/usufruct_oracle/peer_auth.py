@@ -68,7 +68,7 @@ class PeerAuth:
             signature = bytes.fromhex(signature_text.removeprefix("0x"))
         except ValueError as error:
             raise NotAPeer(f"header {HEADER} is malformed") from error
-        if abs(self._clock() - at_s) > MAX_AGE_S:
+        if abs(int(self._clock()) - at_s) > MAX_AGE_S:
             raise NotAPeer(f"header {HEADER} is of another time", hint="set the clock of both machines")
         if address not in self._signers():
             raise NotAPeer(f"0x{address.hex()} is not a signer of this committee")

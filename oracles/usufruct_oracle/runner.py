@@ -17,6 +17,7 @@ from usufruct_oracle.status import NodeStatus
 _log = logging.getLogger(__name__)
 _LONGEST_PAUSE_S: Final = 10.0
 _STOP_TIMEOUT_S: Final = 10.0
+_MAX_REQUESTS: Final = 512
 
 
 class LoopThread(threading.Thread):
@@ -73,6 +74,8 @@ def run(node: Node) -> None:
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
+        timeout_keep_alive=30,
+        limit_concurrency=_MAX_REQUESTS,
         lifespan="off",
     )
     server = uvicorn.Server(config)

@@ -1,0 +1,169 @@
+"""A node signs when k nodes hold the same bundle, once per (epoch, attempt); only good signatures count."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from usufruct_oracle import epoch_store
+from usufruct_oracle.context import Base, EpochContext
+from usufruct_oracle.epoch_store import StoredReport
+from usufruct_oracle.store import Store
+from usufruct_oracle.voting import Voting
+from usufruct_oracle.wire_json import Vote
+from usufruct_protocol.chain_state import ChainState
+from usufruct_protocol.eip712 import epoch_report_hash, typed_digest
+from usufruct_protocol.signing import address_of, recover, sign_digest
+
+from tests.unit.oracle.lane_kit import DOMAIN
+from tests.unit.oracle.test_epoch_store import report
+
+KEYS = sorted((bytes([number]) * 32 for number in range(1, 5)), key=address_of)
+SIGNERS = tuple(address_of(key) for key in KEYS)
+ME = 1
+
+
+@dataclass
+class Said:
+    """Stands for the peers: what each would answer now."""
+
+    votes: dict[int, Vote | None] = field(default_factory=dict)
+
+    def ask_all(self, question: Callable[[Any], Any]) -> dict[bytes, Any]:
+        answers = {}
+        for index, vote in self.votes.items():
+            peer = SimpleNamespace(address=SIGNERS[index], vote=lambda _epoch, _attempt, vote=vote: vote)
+            answers[SIGNERS[index]] = question(peer)
+        return answers
+
+
+def context() -> EpochContext:
+    chain = ChainState(
+        chain_id=31337,
+        settlement=b"\x5e" * 20,
+        epoch=1,
+        previous_report_hash=bytes(32),
+        previous_period_end_s=0,
+        epoch_seconds=10,
+        cutoff_block=5,
+        cutoff_block_hash=b"\x01" * 32,
+        cutoff_time_s=11,
+        next_attempt=0,
+        signer_set_version=1,
+        signers=SIGNERS,
+        pool=0,
+        note_minimum=1,
+        custodian=bytes(20),
+        consent_root=bytes(32),
+        licenses=(),
+        lanes=(),
+    )
+    return EpochContext(chain, Base.genesis(), ME)
+
+
+def stored(attempt: int, bundle: bytes = b"\xbb" * 32) -> StoredReport:
+    made = dataclasses.replace(report(1, bundle), attempt=attempt)
+    return StoredReport(made, epoch_report_hash(made), bundle)
+
+
+def vote(index: int, mine: StoredReport, *, signed: bool = False, key: bytes | None = None) -> Vote:
+    signature = sign_digest(key or KEYS[index], typed_digest(DOMAIN, mine.report_hash)) if signed else None
+    return Vote(index, mine.report_hash, mine.bundle_hash, signature)
+
+
+@pytest.fixture
+def said() -> Said:
+    return Said()
+
+
+@pytest.fixture
+def voting(store: Store, said: Said) -> Voting:
+    return Voting(store, said, DOMAIN, KEYS[ME])  # type: ignore[arg-type]
+
+
+def own_vote(store: Store, attempt: int) -> Vote | None:
+    with store.read() as db:
+        return epoch_store.votes(db, 1, attempt).get(SIGNERS[ME])
+
+
+def test_it_signs_when_k_show_the_same_bundle_and_not_before(
+    store: Store, voting: Voting, said: Said
+) -> None:
+    mine = stored(0)
+    said.votes = {0: vote(0, mine), 2: vote(2, stored(0, b"\xcc" * 32)), 3: None}
+    voting.advance(context(), mine)
+    assert own_vote(store, 0) == Vote(ME, mine.report_hash, mine.bundle_hash, None)
+    assert voting.quorum(context(), mine) is None
+    said.votes[3] = vote(3, mine)
+    voting.advance(context(), mine)
+    shown = own_vote(store, 0)
+    assert shown is not None
+    assert shown.signature is not None
+    assert recover(typed_digest(DOMAIN, mine.report_hash), shown.signature) == SIGNERS[ME]
+
+
+def test_a_quorum_needs_k_good_signatures_over_the_same_report(
+    store: Store, voting: Voting, said: Said
+) -> None:
+    mine = stored(0)
+    said.votes = {
+        0: vote(0, mine, signed=True),
+        2: vote(2, mine, signed=True, key=KEYS[3]),  # somebody else's signature
+        3: vote(3, mine),
+    }
+    voting.advance(context(), mine)
+    voting.advance(context(), mine)
+    assert voting.quorum(context(), mine) is None
+    said.votes[2] = Vote(3, mine.report_hash, mine.bundle_hash, None)  # in another's name
+    said.votes[3] = vote(3, mine, signed=True)
+    voting.advance(context(), mine)
+    signatures = voting.quorum(context(), mine)
+    assert signatures is not None
+    assert sorted(signatures) == [0, 1, 3]
+    for index, signature in signatures.items():
+        assert recover(typed_digest(DOMAIN, mine.report_hash), signature) == SIGNERS[index]
+
+
+def test_inv_24_it_never_signs_twice_or_lower(store: Store, voting: Voting, said: Said) -> None:
+    later, other = stored(3), stored(3, b"\xcc" * 32)
+    for attempt, mine, is_signed in (
+        (3, later, True),
+        (3, other, False),
+        (2, stored(2), False),
+        (4, stored(4), True),
+    ):
+        said.votes = {index: vote(index, mine) for index in (0, 2, 3)}
+        voting.advance(context(), mine)
+        with store.read() as db:
+            last = epoch_store.last_signed(db)
+        assert last is not None
+        assert (last[:3] == (1, attempt, mine.report_hash)) is is_signed
+    with store.read() as db:
+        kept = db.execute("SELECT attempt, report_hash FROM signed ORDER BY attempt").fetchall()
+    assert kept == [(3, later.report_hash), (4, stored(4).report_hash)]
+
+
+def test_a_restarted_node_shows_the_same_signature(store: Store, voting: Voting, said: Said) -> None:
+    mine = stored(0)
+    said.votes = {index: vote(index, mine) for index in (0, 2)}
+    voting.advance(context(), mine)
+    before = own_vote(store, 0)
+    Voting(store, said, DOMAIN, KEYS[ME]).advance(context(), mine)  # type: ignore[arg-type]
+    assert own_vote(store, 0) == before
+    assert before is not None
+    assert before.signature is not None
+
+
+def test_a_node_without_a_key_neither_votes_nor_signs(store: Store, said: Said) -> None:
+    mine = stored(0)
+    said.votes = {index: vote(index, mine, signed=True) for index in (0, 2, 3)}
+    dry = Voting(store, said, DOMAIN, None)  # type: ignore[arg-type]
+    dry.advance(context(), mine)
+    assert own_vote(store, 0) is None
+    with store.read() as db:
+        assert epoch_store.last_signed(db) is None
+    assert dry.quorum(context(), mine) is not None  # it sees that the others agree
