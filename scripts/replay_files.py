@@ -72,16 +72,11 @@ class Recorded:
         by_call = [record for call in calls for record in call.records]
         used = Counter(found.contributor_of[record] for record in by_call)
         by_source = ", ".join(f"{name} {count:,}" for name, count in used.most_common())
+        pair_facts = f"{found.repeated_pairs:,}, {found.regraded_pairs:,} of them with several grades"
         return [
             ("attribution", f"{found.rows:,} rows of {found.path.name}, {pairs:,} pairs of call and record"),
-            (
-                "repeated pairs",
-                f"{found.repeated_pairs:,}, {found.regraded_pairs:,} with two grades: higher counts",
-            ),
-            (
-                "used pairs",
-                f"{used.total():,}: {', '.join(f'{name} {n:,}' for name, n in used.most_common())}",
-            ),
+            ("repeated pairs", pair_facts),
+            ("used pairs", f"{used.total():,}: {by_source}"),
             (
                 "used nothing",
                 f"{sum(not call.records for call in calls):,} of {len(calls):,} retrieval calls",

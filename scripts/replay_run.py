@@ -117,11 +117,10 @@ class Replay:
         if held is None:
             return
         self._gateways.meter(call for call in calls if _is_same_answer(call, held))
+        name = self.plan.licenses[held.license_index].name
         if self._faults.late:
             self._withheld = held
-            self._say(
-                f"epoch {epoch}: one receipt of license {held.license_index + 1} reaches nobody in time"
-            )
+            self._say(f"epoch {epoch}: the last receipt of {name} reaches nobody in time")
         else:
             self._gateways.ship_to_one(self.network.urls[SINGLE_NODE])
             self._say(f"epoch {epoch}: the last receipt of {name} reaches node {SINGLE_NODE + 1} alone")
