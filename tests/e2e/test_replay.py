@@ -1,4 +1,4 @@
-"""`make replay` as a user runs it: on the recorded files with every fault, and on small files of one's own."""
+"""`make replay` as a user runs it: on the recorded files with every fault, and on files of one's own."""
 
 from __future__ import annotations
 

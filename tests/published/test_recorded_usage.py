@@ -118,12 +118,16 @@ def test_repeated_pairs_carry_two_grades_and_the_higher_counts(
 
 
 def test_used_pairs_by_source_and_calls_that_used_nothing(
-    attribution: Attribution, receipts: tuple[PlannedCall, ...], expected: dict[str, Any]
+    plan: ReplayPlan, attribution: Attribution, receipts: tuple[PlannedCall, ...], expected: dict[str, Any]
 ) -> None:
     retrievals = [call for call in receipts if call.license_index == MEDQUAD]
     used = Counter(attribution.contributor_of[record] for call in retrievals for record in call.records)
     assert used == USED_PAIRS
     assert used.total() == 177
+    weights = {
+        source.reference.split("/")[1]: source.weight for source in plan.licenses[MEDQUAD].contributors
+    }
+    assert {name: weight for name, weight in weights.items() if weight} == USED_PAIRS
     nothing_used = [call for call in retrievals if not call.records]
     assert len(nothing_used) == expected["medquad"]["calls_without_any_grade>=3"] == 14
     assert all(call.units == 1 for call in nothing_used)

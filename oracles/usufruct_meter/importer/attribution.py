@@ -30,18 +30,16 @@ class Attribution:
     grades: Mapping[str, Mapping[str, int]]
     contributor_of: Mapping[str, str]
 
-    @property
-    def contributors(self) -> tuple[str, ...]:
-        """The contributors named anywhere in the file, by name."""
-        return tuple(sorted(set(self.contributor_of.values())))
-
     def used_records(self, call_id: str, used_from_grade: int) -> tuple[str, ...]:
         """Return the records whose grade says that the call used them, by record id."""
         return tuple(record for record, grade in self.grades[call_id].items() if grade >= used_from_grade)
 
-    def records_of(self, contributor: str) -> tuple[str, ...]:
-        """Return a contributor's records, by record id."""
-        return tuple(sorted(record for record, owner in self.contributor_of.items() if owner == contributor))
+    def records_by_contributor(self) -> dict[str, tuple[str, ...]]:
+        """Return every contributor's records, both by name."""
+        records: dict[str, list[str]] = {name: [] for name in sorted(set(self.contributor_of.values()))}
+        for record, owner in self.contributor_of.items():
+            records[owner].append(record)
+        return {owner: tuple(mine) for owner, mine in records.items()}
 
 
 def read_attribution(path: Path) -> Attribution:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -164,15 +165,24 @@ def _patients(rule: LicenseRule, cohorts: dict[str, People]) -> tuple[str, tuple
 
 
 def _sources(rule: LicenseRule, attribution: Attribution | None) -> tuple[str, tuple[Contributor, ...]]:
-    """Sources of a retrieval license; their weight counts only in an epoch whose calls used nothing."""
+    """Sources of a retrieval license, weighted by how often the calls used their records.
+
+    These weights count only in an epoch whose calls used nothing; else the epoch's own use does. If no call
+    of the file used anything they are all 0: then nobody can be paid, and what the calls cost stays due.
+    """
     if attribution is None:
         raise InputRejected(f"license {rule.name!r} needs an attribution file", hint="give ATTRIBUTION")
+    used = Counter(
+        attribution.contributor_of[record]
+        for call in attribution.grades
+        for record in attribution.used_records(call, rule.used_from_grade)
+    )
     name = attribution.path.name
-    contributors = []
-    for source in attribution.contributors:
-        records = attribution.records_of(source)
-        contributors.append(Contributor(f"{name}/{source}", len(records), records))
-    return name, tuple(contributors)
+    contributors = tuple(
+        Contributor(f"{name}/{source}", used[source], records)
+        for source, records in attribution.records_by_contributor().items()
+    )
+    return name, contributors
 
 
 def _token_call(license_index: int, call: RecordedCall) -> PlannedCall:

@@ -81,8 +81,8 @@ def test_without_a_mapping_every_model_pays_all_people_and_attribution_is_retrie
     ]
     weights = {person.reference: person.weight for person in plan.licenses[0].contributors}
     assert weights == {"one.csv/p": 2, "one.csv/q": 1, "two.csv/p": 1}, "one id in two files is two people"
-    sources = {source.reference: source.records for source in plan.licenses[2].contributors}
-    assert sources == {"attribution.csv/S": ("r1",), "attribution.csv/T": ("r2",)}
+    sources = {source.reference: (source.weight, source.records) for source in plan.licenses[2].contributors}
+    assert sources == {"attribution.csv/S": (1, ("r1",)), "attribution.csv/T": (0, ("r2",))}, "weight is use"
 
 
 def test_without_attribution_there_is_no_retrieval_license(files: Path) -> None:

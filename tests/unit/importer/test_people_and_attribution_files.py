@@ -58,7 +58,7 @@ def test_calls_and_records_come_by_id_whatever_the_order_of_rows(tmp_path: Path)
     attribution = read_attribution(path)
     assert list(attribution.grades) == ["a", "b"]
     assert attribution.used_records("b", 3) == ("r1", "r2")
-    assert attribution.records_of("A") == ("r1", "r2", "r9")
+    assert attribution.records_by_contributor() == {"A": ("r1", "r2", "r9")}
 
 
 @pytest.mark.parametrize(
