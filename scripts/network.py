@@ -66,6 +66,11 @@ class Network:
         self._client = httpx.Client(timeout=10.0, trust_env=False)
 
     @property
+    def indexes(self) -> range:
+        """The numbers of the nodes."""
+        return range(len(self.keys))
+
+    @property
     def urls(self) -> list[str]:
         """Base URL of each node, in the order of the committee."""
         return [f"http://{HOST}:{port}" for port in self.ports]
@@ -111,7 +116,7 @@ class Network:
 
         Raises: Transient with the end of the log if one does not come up.
         """
-        wanted = [index for index in indexes or range(len(self.keys)) if not self.is_running(index)]
+        wanted = [index for index in indexes or self.indexes if not self.is_running(index)]
         for index in wanted:
             with self.log_file(index).open("ab") as log:
                 self._processes[index] = subprocess.Popen(
@@ -153,7 +158,7 @@ class Network:
 
     def stop(self, *indexes: int) -> None:
         """Stop some nodes, or all that run, in an orderly way; one that takes too long is killed."""
-        running = [index for index in indexes or range(len(self.keys)) if self.is_running(index)]
+        running = [index for index in indexes or self.indexes if self.is_running(index)]
         for index in running:
             self._processes[index].terminate()
         for index in running:
@@ -173,7 +178,7 @@ class Network:
 
     def put_roster(self, license_id: int, roster: Roster, nodes: Iterable[int] | None = None) -> None:
         """Send a roster, whose root is set on chain, to the running nodes (or to some)."""
-        for index in range(len(self.keys)) if nodes is None else nodes:
+        for index in self.indexes if nodes is None else nodes:
             if self.is_running(index):
                 url = f"{self.urls[index]}/v1/rosters/{license_id}"
                 answer = self._client.put(url, content=roster.to_bytes())
@@ -198,9 +203,7 @@ class Network:
         deadline = time.monotonic() + timeout_s
         while not is_true():
             if time.monotonic() > deadline:
-                tails = "\n".join(
-                    f"node {index}: {self._last_words(index)}" for index in range(len(self.keys))
-                )
+                tails = "\n".join(f"node {index}: {self._last_words(index)}" for index in self.indexes)
                 raise Transient(f"{what}: not within {timeout_s:g} s\n{tails}")
             time.sleep(POLL_S)
 

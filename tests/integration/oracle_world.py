@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import httpx
 from usufruct_chain import calls
+from usufruct_chain.deploy import deploy
+from usufruct_chain.deployment_check import open_contracts
 from usufruct_chain.onchain import SubmittedReport
+from usufruct_chain.reader import Reader
+from usufruct_chain.sender import Sender
 from usufruct_chain.signatures import settlement_domain
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.roster import Roster, RosterRow
-from usufruct_protocol.signing import address_of
+from usufruct_protocol.signing import address_of, checksum_address
 
-from scripts.devchain import dev_key
+from scripts.devchain import Anvil, dev_key
 from scripts.network import Network, Pace
-from tests.integration.chain_world import EPOCH_S, GENESIS_S, SIGNER_KEYS, USDC, WINDOW_S, World, world
+from tests.integration.chain_world import EPOCH_S, GENESIS_S, ROLES, USDC, WINDOW_S, World, world_config
 from tests.unit.oracle.lane_kit import KitLane
 
 ATTEMPT_S = 600
@@ -70,7 +73,7 @@ class Committee:
 
     def post(self, batch: Batch, *nodes: int) -> list[httpx.Response]:
         """Send a batch to some nodes, or to all that run."""
-        wanted = nodes or [index for index in range(4) if self.network.is_running(index)]
+        wanted = nodes or [index for index in self.network.indexes if self.network.is_running(index)]
         body = batch.encode()
         return [self.http.post(f"{self.network.urls[index]}/v1/batches", content=body) for index in wanted]
 
@@ -96,7 +99,7 @@ class Committee:
 
     def wait_frozen(self, epoch: int) -> None:
         """Wait until every running node has frozen an epoch."""
-        for index in range(4):
+        for index in self.network.indexes:
             if self.network.is_running(index):
                 self.network.wait_until(
                     f"node {index} freezes epoch {epoch}",
@@ -183,28 +186,32 @@ def roster(license_id: int, people: int) -> Roster:
 
 
 @contextmanager
-def committee(folder: Path, *, start: bool = True) -> Iterator[Committee]:
-    """Four running nodes over a fresh deployment, no license yet. Chain time stands at genesis."""
-    network = Network(folder, SIGNER_KEYS, PACE)
-    with world() as chain_world, network:
-        chain_world.chain.set_balance([chain_world.config.signers[index] for index in range(4)])
+def committee(
+    folder: Path, *, size: int = 4, away: Sequence[int] = (), pace: Pace = PACE
+) -> Iterator[Committee]:
+    """Running nodes over a fresh deployment, no license yet. Chain time stands at genesis.
+
+    Nodes `away` have a port and a place in the committee, and are not started.
+    """
+    keys = [dev_key(number, "signer") for number in range(size)]
+    network = Network(folder, keys, pace)
+    config = replace(world_config(), signers=tuple(checksum_address(address_of(key)) for key in keys))
+    with Anvil(timestamp=GENESIS_S) as chain, network:
+        roles = {role: Sender(chain.w3, dev_key(0, role)) for role in ROLES}
+        chain.set_balance([*(sender.address for sender in roles.values()), *config.signers])
+        deployment = deploy(roles["deployer"], config)
+        contracts = open_contracts(chain.w3, deployment)
         deployment_file = folder / "deployment.json"
-        chain_world.contracts.deployment.save(deployment_file)
-        network.configure(chain_world.chain.rpc_url, deployment_file)
-        made = Committee(chain_world, network, folder)
-        if start:
-            network.start()
+        deployment.save(deployment_file)
+        network.configure(chain.rpc_url, deployment_file)
+        network.start(*(index for index in range(size) if index not in away))
+        made = Committee(World(chain, contracts, config, Reader(contracts), roles), network, folder)
         try:
             yield made
         finally:
             made.http.close()
 
 
-def proposer(epoch: int, attempt: int) -> int:
+def proposer(epoch: int, attempt: int, size: int = 4) -> int:
     """Index of the node that proposes."""
-    return (epoch + attempt) % 4
-
-
-def soon() -> None:
-    """Give nodes a few polls."""
-    time.sleep(6 * PACE.poll_seconds)
+    return (epoch + attempt) % size
