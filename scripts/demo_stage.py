@@ -46,7 +46,7 @@ PREDICT, SIMILAR = 1, 2
 USDC: Final = 1_000_000
 PREDICT_PRICE: Final = 10_000 * UNITS_PER_PRICE
 SIMILAR_PRICE: Final = 50_000 * UNITS_PER_PRICE
-NOTE_MINIMUM: Final = 1_000
+NOTE_MINIMUM: Final = 100
 SPLITS: Final = {
     PREDICT: SplitBps(contributors=7_000, community=1_000, steward=1_000, platform=500, operators=500),
     SIMILAR: SplitBps(contributors=7_333, community=1_111, steward=777, platform=444, operators=335),

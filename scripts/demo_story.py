@@ -75,7 +75,7 @@ class Story:
         """Play every act. Raises: InvariantBroken or Transient when something does not go as it must."""
         self._set_blocked(True, *self._blocked)
         self._say(f"the issuer of the token has blocked the wallets of {' and '.join(self._blocked)}")
-        first = self._epoch_now()
+        first = self._wait_for_room()
         self._ask(1)
         self._watch_report(first)
         self._watch_final(first)
@@ -113,6 +113,15 @@ class Story:
             f"{len(answered.receipts):,} calls answered, each with a signed receipt; "
             f"{answered.retries} asked twice and metered once; {len(BAD_QUESTIONS)} refused and free"
         )
+
+    def _wait_for_room(self) -> int:
+        """Return the epoch that is on, or the next one if this one is more than a third over."""
+        deployment, epoch = self._world.deployment, self._epoch_now()
+        begun_s = period_end_s(deployment.genesis_s, deployment.epoch_seconds, epoch - 1)
+        if 3 * (self._world.reader.head().timestamp_s - begun_s) <= deployment.epoch_seconds:
+            return epoch
+        self._wait_for_period_end(epoch)
+        return epoch + 1
 
     def _wait_for_period_end(self, epoch: int) -> None:
         deployment = self._world.deployment
