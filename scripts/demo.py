@@ -33,7 +33,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit status."""
     options = _options(arguments)
     progress = progress_console()
-    signal.signal(signal.SIGTERM, _end)
     try:
         report = _play(options.calls, progress)
     except KeyboardInterrupt:
@@ -96,4 +95,5 @@ class _Plain(argparse.RawDescriptionHelpFormatter):
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from hexbytes import HexBytes
 from usufruct_chain.onchain import SubmittedReport
 from usufruct_chain.reader import Reader
 from usufruct_protocol.errors import InvariantBroken
@@ -184,7 +185,7 @@ def _finalization(reader: Reader, submitted: SubmittedReport) -> bytes:
 
 
 def _gas_of(reader: Reader, transaction_hash: bytes) -> int:
-    return int(reader.contracts.w3.eth.get_transaction_receipt(transaction_hash)["gasUsed"])
+    return int(reader.contracts.w3.eth.get_transaction_receipt(HexBytes(transaction_hash))["gasUsed"])
 
 
 def read_range_gas(reader: Reader) -> tuple[RangeGas, ...]:

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Final, NoReturn
 
 from rich.console import Console
+from rich.markup import escape
 from usufruct_protocol.errors import Policy, UsufructError
 
 from scripts.replay_files import Recorded, read_recorded, split_paths
@@ -34,7 +35,7 @@ from scripts.replay_report import (
     comparison_table,
     make_run_report,
 )
-from scripts.replay_run import Faults, replaying
+from scripts.replay_run import Faults, check_plan, replaying
 from scripts.tables import facts_table, progress_console, result_console, write_heading, write_json
 
 BROKEN, BAD_FILES, TRY_AGAIN, INTERRUPTED = 1, 2, 3, 130
@@ -66,7 +67,7 @@ class Outcome:
         for rule in self.recorded.plan.rules:
             console.print(f"· {rule}", markup=False)
         write_heading(console, "Files")
-        console.print(facts_table(self.recorded.facts()))
+        console.print(facts_table([(name, escape(value)) for name, value in self.recorded.facts()]))
         for run in self.runs:
             run.print(console)
         for title, entries in self.comparisons:
@@ -92,10 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     progress = progress_console()
     logging.getLogger("usufruct_meter").setLevel(logging.ERROR)  # a killed node is no news here
-    signal.signal(signal.SIGTERM, _end)
     try:
         people = [path for text in options.people for path in split_paths(text)]
         recorded = read_recorded(options.usage, people, options.attribution, options.mapping)
+        check_plan(recorded.plan)
         outcome = _replay(recorded, options, progress)
     except KeyboardInterrupt:
         progress.print("[yellow]stopped; everything it had started is stopped too[/]")
@@ -169,4 +170,5 @@ def _end(_signal: int, _frame: object) -> NoReturn:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, _end)
     sys.exit(main())

@@ -7,11 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Final
 
+from rich.markup import escape
 from usufruct_meter.importer import PlannedCall, ReplayPlan, without_retries
-from usufruct_protocol.money import UNITS_PER_PRICE, mul_div_down
+from usufruct_protocol.errors import InputRejected
+from usufruct_protocol.money import UNITS_PER_PRICE, check_uint, mul_div_down
 from usufruct_protocol.periods import attempt_at, epoch_of_ms, period_end_s, proposer_index
 
 from scripts.devchain import Anvil
@@ -26,6 +29,8 @@ LANES_PER_LICENSE: Final = 2
 NOTE_MINIMUM: Final = 100_000
 FUNDING_MARGIN: Final = 1_000_000
 CHAIN_LEAD_SECONDS: Final = 3_600
+# An epoch takes a second or two: a trace of a year is the most that anybody wants to sit through.
+MAX_EPOCHS: Final = 366
 
 # Chain seconds: the driver moves time, so these cost no waiting.
 DISPUTE_WINDOW_SECONDS: Final = 3_600
@@ -117,7 +122,7 @@ class Replay:
         if held is None:
             return
         self._gateways.meter(call for call in calls if _is_same_answer(call, held))
-        name = self.plan.licenses[held.license_index].name
+        name = escape(self.plan.licenses[held.license_index].name)
         if self._faults.late:
             self._withheld = held
             self._say(f"epoch {epoch}: the last receipt of {name} reaches nobody in time")
@@ -143,8 +148,7 @@ class Replay:
         self.world.chain.advance_to(end_s + PACE.grace_s)
         for index in self._running_nodes():
             self._wait(
-                f"node {index + 1} freezing epoch {epoch}",
-                lambda at=index: self.network.has_frozen(at, epoch),
+                f"node {index + 1} freezing epoch {epoch}", partial(self.network.has_frozen, index, epoch)
             )
 
     def _wait_posted(self, epoch: int) -> None:
@@ -207,6 +211,20 @@ def calls_by_epoch(plan: ReplayPlan) -> dict[int, tuple[PlannedCall, ...]]:
     return {epoch: tuple(calls) for epoch, calls in found.items()}
 
 
+def check_plan(plan: ReplayPlan) -> None:
+    """Refuse what could only fail half way. Raises: InputRejected."""
+    first_day, last_day = plan.first_call_ms // MS_PER_DAY, plan.last_call_ms // MS_PER_DAY
+    if first_day < 2:
+        raise InputRejected("the first call is of January 1970", hint="check the clock that wrote it")
+    if last_day - first_day >= MAX_EPOCHS:
+        raise InputRejected(
+            f"the calls span {last_day - first_day + 1:,} days, the limit is {MAX_EPOCHS}",
+            hint="check the years in the file, or split it by time",
+        )
+    for offer in license_plans(plan):
+        check_uint(offer.deposit_base_units, 96, f"the cost of {offer.name!r}")
+
+
 def genesis_of(plan: ReplayPlan) -> int:
     """Return the start of the first call's day, in seconds since 1970."""
     return plan.first_call_ms // MS_PER_DAY * SECONDS_PER_DAY
@@ -221,13 +239,13 @@ def day_of(genesis_s: int, epoch: int) -> str:
 @contextmanager
 def replaying(plan: ReplayPlan, faults: Faults, folder: Path, say: Callable[[str], None]) -> Iterator[Replay]:
     """Start a chain whose time begins just before the trace, contracts and nodes; stop them again."""
-    genesis_s = genesis_of(plan)
+    genesis_s, offers = genesis_of(plan), license_plans(plan)
     with ExitStack() as running:
         chain = running.enter_context(Anvil(timestamp=genesis_s - CHAIN_LEAD_SECONDS))
         network = Network(folder, chain.keys[FIRST_SIGNER : FIRST_SIGNER + NODES], PACE)
         running.enter_context(network)
         clock = Clock(genesis_s, SECONDS_PER_DAY, DISPUTE_WINDOW_SECONDS)
-        world = found_world(chain, clock, license_plans(plan), NOTE_MINIMUM, network.urls, folder)
+        world = found_world(chain, clock, offers, NOTE_MINIMUM, network.urls, folder)
         network.configure(chain.rpc_url, world.deployment_file)
         network.start()
         for license_ in world.licenses:

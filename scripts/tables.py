@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from usufruct_protocol.money import ACCRUAL_SCALE
 
@@ -37,7 +38,7 @@ def licenses_table(
         number = book.terms.license_id
         table.add_row(
             str(number),
-            names[number],
+            escape(names[number]),
             f"{calls[number]:,}",
             f"{book.account.cumulative_units:,}",
             usdc(book.account.charged),
@@ -76,7 +77,7 @@ def payees_table(payees: Sequence[PayeeOutcome], shown: int = PAYEES_SHOWN) -> T
     ranked = sorted(payees, key=lambda payee: (-payee.accrued_billionths, payee.name))
     for payee in ranked[:shown]:
         table.add_row(
-            payee.name,
+            escape(payee.name),
             f"0x{payee.wallet.hex()[:8]}…",
             _accrued(payee.accrued_billionths),
             usdc(payee.issued),
@@ -102,7 +103,7 @@ def sums_table(sums: Sequence[Sum]) -> Table:
     table = _table("sum", ">left side", ">right side", "verdict")
     for entry in sums:
         verdict = "[green]holds[/]" if entry.holds else f"[bold red]BROKEN by {entry.left - entry.right:,}[/]"
-        table.add_row(entry.name, f"{entry.left:,}", f"{entry.right:,} {entry.unit}", verdict)
+        table.add_row(escape(entry.name), f"{entry.left:,}", f"{entry.right:,} {entry.unit}", verdict)
     return table
 
 
@@ -110,7 +111,7 @@ def facts_table(facts: Sequence[tuple[str, str]]) -> Table:
     """A plain list of what was seen."""
     table = _table("what", "how it went")
     for name, value in facts:
-        table.add_row(name, value)
+        table.add_row(escape(name), value)
     return table
 
 

@@ -10,6 +10,7 @@ from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.money import SplitBps
 
+from usufruct_meter.draft import MAX_USAGE_ENTRIES
 from usufruct_meter.importer.attribution import Attribution, place_call_ms
 from usufruct_meter.importer.mapping import LicenseMapping, LicenseRule, default_mapping
 from usufruct_meter.importer.people import People
@@ -207,11 +208,21 @@ def _retrieval_calls(
                     at_ms=place_call_ms(index, count, first_ms, last_ms),
                     units=1,
                     response_id=f"call:{call_id}",
-                    records=attribution.used_records(call_id, rule.used_from_grade),
+                    records=_checked_records(attribution, call_id, rule.used_from_grade),
                 )
                 for index, call_id in enumerate(attribution.grades)
             ]
     return calls
+
+
+def _checked_records(attribution: Attribution, call_id: str, used_from_grade: int) -> tuple[str, ...]:
+    records = attribution.used_records(call_id, used_from_grade)
+    if len(records) > MAX_USAGE_ENTRIES:
+        raise InputRejected(
+            f"{attribution.path}: call {call_id!r} used {len(records)} records; at most {MAX_USAGE_ENTRIES}",
+            hint="raise used_from_grade in the mapping",
+        )
+    return records
 
 
 def _stated_rules(
