@@ -142,6 +142,7 @@ def bootstrap(settings: Settings) -> Node:
             Adoption(store, chain, peers, settings.keep_restricted_epochs),
             peers,
             sync,
+            rosters,
             Vectors(store, sync, peers, rosters, own_address, patience_seconds),
             Reporting(store, rosters),
             Voting(store, peers, access.domain_separator, access.key),

@@ -23,6 +23,7 @@ from usufruct_chain.onchain import SubmittedReport
 from usufruct_protocol.errors import ConfigInvalid, InputRejected, Policy, UsufructError
 from usufruct_protocol.signing import address_of, checksum_address, parse_address
 
+from usufruct_oracle import epoch_store
 from usufruct_oracle.audit import first_difference
 from usufruct_oracle.audit_sources import gather, read_folder, write_folder
 from usufruct_oracle.bootstrap import Reading, bootstrap, open_access, open_reading
@@ -122,11 +123,21 @@ def preflight_command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption
 def run(
     config: ConfigOption = DEFAULT_CONFIG,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    sign_from: Annotated[
+        int | None,
+        typer.Option(
+            help="First epoch to sign with a NEW database, if this key signed nothing of it before."
+        ),
+    ] = None,
 ) -> None:
     """Run the node until it is told to stop."""
     _log_to_stderr(log_level)
     with _reported():
-        run_node(bootstrap(Settings.load(config)))
+        node = bootstrap(Settings.load(config))
+        if sign_from is not None:
+            with node.store.write() as db:
+                epoch_store.set_signing_floor(db, sign_from)
+        run_node(node)
 
 
 @app.command()

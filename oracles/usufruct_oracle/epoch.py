@@ -26,6 +26,7 @@ from usufruct_oracle.payment import Payment
 from usufruct_oracle.peers import Peers
 from usufruct_oracle.registry import Registry
 from usufruct_oracle.reporting import Reporting
+from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.store import Store
@@ -49,6 +50,7 @@ class EpochLoop:
         adoption: Adoption,
         peers: Peers,
         sync: LaneSync,
+        rosters: Rosters,
         vectors: Vectors,
         reporting: Reporting,
         voting: Voting,
@@ -65,6 +67,7 @@ class EpochLoop:
         self._adoption = adoption
         self._peers = peers
         self._sync = sync
+        self._rosters = rosters
         self._vectors = vectors
         self._reporting = reporting
         self._voting = voting
@@ -77,6 +80,7 @@ class EpochLoop:
         self._idle_at: bytes | None = None
         self._complete_at: bytes | None = None
         self._doubted: bytes | None = None
+        self._has_floor = False
 
     def tick(self) -> None:
         """Look once. Costs one request while nothing happened since the last look and nothing is to be done.
@@ -90,6 +94,7 @@ class EpochLoop:
         self._idle_at = None
         state = self._chain.settlement_state(head.hash)
         epoch = state.last_epoch + 1
+        self._set_signing_floor(epoch, state, head)
         cutoff = self._cutoff(epoch, state)
         context = self._open(epoch, state, cutoff)
         is_paying = self._pay(context)
@@ -110,6 +115,27 @@ class EpochLoop:
             is_pending=state.pending,
             is_paying=is_paying,
         )
+
+    def _set_signing_floor(self, epoch: int, state: SettlementState, head: Block) -> None:
+        """Decide once, for a new database, from which epoch on this node signs.
+
+        An epoch whose period is over may have been signed already by the same key with a database that was
+        lost; before the first report of all, a new database is what every node has.
+        """
+        if self._has_floor:
+            return
+        period_end_s = state.last_period_end_s + self._epoch_seconds
+        with self._store.write() as db:
+            if epoch_store.signing_floor(db) is None:
+                is_new = epoch == 1 or head.timestamp_s < period_end_s
+                epoch_store.set_signing_floor(db, epoch if is_new else epoch + 1)
+                if not is_new:
+                    _log.warning(
+                        "this database is new and the period of epoch %d is over: signing from epoch %d on",
+                        epoch,
+                        epoch + 1,
+                    )
+        self._has_floor = True
 
     def _cutoff(self, epoch: int, state: SettlementState) -> Cutoff | None:
         """Return the epoch's cut-off, freezing at the first sight of it; None while the period lasts."""
@@ -148,6 +174,7 @@ class EpochLoop:
             if chain_state.epoch != epoch:
                 raise Transient(f"block {cutoff.block} belongs to epoch {chain_state.epoch}, not {epoch}")
             self._registry.learn(chain_state)
+            self._rosters.forget_others(chain_state, self._registry.at_head())
             base = self._adoption.base(state.last_epoch, chain_state.previous_report_hash)
             own_index = (
                 chain_state.signers.index(self._own_address)

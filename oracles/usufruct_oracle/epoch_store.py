@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from usufruct_protocol.bundle import RESTRICTED_FILES
@@ -216,6 +216,18 @@ def put_signed(
         raise InvariantBroken(f"epoch {epoch}, attempt {attempt}: {error}") from error
 
 
+def signing_floor(db: sqlite3.Connection) -> int | None:
+    """Return the first epoch that this node may sign; None while that is not known."""
+    row = db.execute("SELECT epoch FROM signing_floor").fetchone()
+    return None if row is None else row[0]
+
+
+def set_signing_floor(db: sqlite3.Connection, epoch: int) -> None:
+    """Set the first epoch that this node may sign."""
+    db.execute("DELETE FROM signing_floor")
+    db.execute("INSERT INTO signing_floor VALUES (?)", (epoch,))
+
+
 def put_finalized(db: sqlite3.Connection, report_hash: bytes, final: EpochReport) -> None:
     """Record a finalized report whose bundle is held, and drop what other attempts of the epoch left."""
     db.execute(
@@ -263,6 +275,12 @@ def prune_restricted(db: sqlite3.Connection, before_epoch: int) -> None:
 def put_roster(db: sqlite3.Connection, root: bytes, body: bytes) -> None:
     """Keep a roster by its root."""
     db.execute("INSERT OR IGNORE INTO rosters VALUES (?, ?)", (root, body))
+
+
+def keep_rosters(db: sqlite3.Connection, roots: Collection[bytes]) -> None:
+    """Delete every roster that is not among these."""
+    held = [row[0] for row in db.execute("SELECT root FROM rosters")]
+    db.executemany("DELETE FROM rosters WHERE root = ?", [(root,) for root in held if root not in roots])
 
 
 def roster(db: sqlite3.Connection, root: bytes) -> bytes | None:

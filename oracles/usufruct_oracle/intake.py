@@ -58,16 +58,20 @@ class Gap(Conflict):
 
 
 class LaneStopped(Conflict):
-    """The lane signed two histories; nothing from the lowest conflicting seq on is taken."""
+    """The lane signed two histories; nothing from the lowest conflicting seq on is taken.
+
+    is_located: False if only two checkpoints are known to conflict, so that the fork may lie below `seq`
+    """
 
     code = "lane_conflict"
 
-    def __init__(self, lane: bytes, seq: int) -> None:
+    def __init__(self, lane: bytes, seq: int, *, is_located: bool = True) -> None:
         super().__init__(
             f"lane 0x{lane.hex()} signed two different histories from seq {seq} on",
             hint="start a new lane; this one counts up to the conflict",
         )
         self.seq = seq
+        self.is_located = is_located
 
 
 class OutsideValidity(LaneFault):
@@ -97,9 +101,11 @@ class Intake:
     def __init__(self, domain_separator: bytes) -> None:
         self._domain = domain_separator
 
-    def admit(self, db: sqlite3.Connection, batch: Batch) -> Admitted:
+    def admit(self, db: sqlite3.Connection, batch: Batch, *, is_probe: bool = False) -> Admitted:
         """Take a batch into a write transaction of the store.
 
+        is_probe: the batch was fetched to find out where two histories part. If it is refused without showing
+        that, nothing is written down.
         Raises: UnknownLane, Gap, LaneStopped, LaneFault or InputRejected. The transaction must then still be
         committed: it may hold evidence, or the quarantined input.
         """
@@ -107,16 +113,17 @@ class Intake:
         if lane is None:
             raise UnknownLane(batch.lane)
         try:
-            return self._judge(db, lane, batch)
+            return self._judge(db, lane, batch, is_probe)
         except _QUARANTINED as error:
-            _log.warning("refused a batch: %s", error, extra={"code": error.code})
-            body = batch.encode()
-            seq = getattr(error, "seq", None)
-            digest = hashlib.sha256(body).digest()
-            lane_store.quarantine(db, lane.lane, seq, error.code, str(error), body, digest)
+            _log.info("refused a batch: %s", error, extra={"code": error.code})
+            if not is_probe:
+                body = batch.encode()
+                seq = getattr(error, "seq", None)
+                digest = hashlib.sha256(body).digest()
+                lane_store.quarantine(db, lane.lane, seq, error.code, str(error), body, digest)
             raise
 
-    def _judge(self, db: sqlite3.Connection, lane: Lane, batch: Batch) -> Admitted:
+    def _judge(self, db: sqlite3.Connection, lane: Lane, batch: Batch, is_probe: bool) -> Admitted:
         if batch.checkpoint.count == 0:
             raise InputRejected(f"lane 0x{lane.lane.hex()}: a checkpoint over no receipts says nothing")
         held = lane_store.frontier(db, lane.lane_id)
@@ -124,9 +131,9 @@ class Intake:
             raise Gap(lane.lane, batch.first_seq, held.count)
         differing_seq = _first_difference(db, lane, batch, held.count)
         if differing_seq is not None:
-            self._refuse_other_history(db, lane, batch, differing_seq)
+            self._refuse_other_history(db, lane, batch, differing_seq, is_probe)
         if batch.checkpoint.count <= held.count:
-            self._confirm(db, lane, batch)
+            self._confirm(db, lane, batch, is_probe)
             return Admitted(lane.lane, held.count, 0)
         if lane.conflict_seq is not None and batch.checkpoint.count > lane.conflict_seq:
             raise LaneStopped(lane.lane, lane.conflict_seq)
@@ -145,7 +152,7 @@ class Intake:
         )
         return Admitted(lane.lane, after.count, after.count - held.count)
 
-    def _confirm(self, db: sqlite3.Connection, lane: Lane, batch: Batch) -> None:
+    def _confirm(self, db: sqlite3.Connection, lane: Lane, batch: Batch, is_probe: bool) -> None:
         """Accept a checkpoint over receipts that are all known; keep it if it is a new one."""
         point = batch.checkpoint
         known = lane_store.checkpoint_at(db, lane, point.count)
@@ -154,10 +161,15 @@ class Intake:
         verify_checkpoint_signature(point, batch.signature, self._domain)
         ours = lane_store.frontier_at(db, lane, point.count)
         if (ours.root(), ours.cumulative_units) != (point.receipts_root, point.cumulative_units):
-            self._stop(db, lane, _last_certain_seq(db, lane, point.count), batch)
+            seq = _last_certain_seq(db, lane, point.count)
+            if not is_probe:
+                self._stop(db, lane, seq, batch)
+            raise LaneStopped(lane.lane, seq, is_located=False)
         lane_store.insert_checkpoint(db, lane.lane_id, SignedCheckpoint(point, batch.signature), ours)
 
-    def _refuse_other_history(self, db: sqlite3.Connection, lane: Lane, batch: Batch, seq: int) -> None:
+    def _refuse_other_history(
+        self, db: sqlite3.Connection, lane: Lane, batch: Batch, seq: int, is_probe: bool
+    ) -> None:
         """Tell a second history that the lane signed from wrong bytes under a signature, and refuse both."""
         verify_checkpoint_signature(batch.checkpoint, batch.signature, self._domain)
         before = lane_store.frontier_at(db, lane, batch.first_seq)
@@ -168,14 +180,15 @@ class Intake:
             # checkpoint itself contradicts what we hold, the lane is dishonest all the same.
             if batch.checkpoint.count > lane_store.frontier(db, lane.lane_id).count:
                 raise
-            self._confirm(db, lane, batch)
+            self._confirm(db, lane, batch, is_probe)
             raise
         self._stop(db, lane, seq, batch)
+        raise LaneStopped(lane.lane, seq)
 
-    def _stop(self, db: sqlite3.Connection, lane: Lane, seq: int, theirs: Batch) -> None:
+    @staticmethod
+    def _stop(db: sqlite3.Connection, lane: Lane, seq: int, theirs: Batch) -> None:
         lane_store.stop_at_conflict(db, lane, _evidence(db, lane, seq, theirs))
         _log.error("lane 0x%s signed two histories: stopped at seq %d", lane.lane.hex(), seq)
-        raise LaneStopped(lane.lane, seq)
 
 
 def _first_difference(db: sqlite3.Connection, lane: Lane, batch: Batch, held_count: int) -> int | None:

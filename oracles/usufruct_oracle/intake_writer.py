@@ -29,6 +29,7 @@ _MAX_GROUP: Final = 64
 @dataclass(frozen=True, slots=True)
 class _Request:
     batch: Batch
+    is_probe: bool
     size: int
     answer: Future[Admitted]
 
@@ -46,13 +47,14 @@ class IntakeWriter:
         self._thread = threading.Thread(target=self._run, name="intake", daemon=True)
         self._thread.start()
 
-    def submit(self, batch: Batch) -> Future[Admitted]:
+    def submit(self, batch: Batch, *, is_probe: bool = False) -> Future[Admitted]:
         """Queue a batch. The future's result means: durable; its exception says why it was refused.
 
+        is_probe: see Intake.admit
         Raises: Transient when too much is waiting already, or the node is stopping.
         """
         size = len(batch.records) + sum(map(len, batch.openings.values()))
-        request = _Request(batch, size, Future())
+        request = _Request(batch, is_probe, size, Future())
         request.answer.set_running_or_notify_cancel()  # a caller that goes away must not undo a commit
         with self._lock:
             if self._is_closed:
@@ -100,7 +102,7 @@ class IntakeWriter:
             with self._store.write() as db:
                 for request in group:
                     try:
-                        outcomes.append(self._intake.admit(db, request.batch))
+                        outcomes.append(self._intake.admit(db, request.batch, is_probe=request.is_probe))
                     except UsufructError as error:
                         outcomes.append(error)
         except Exception as error:  # noqa: BLE001  a thread's entry point: every caller must be answered

@@ -11,8 +11,7 @@ from typing import Final
 
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import Transient, UsufructError
-from usufruct_protocol.receipts import Checkpoint, CheckpointRootWrong, CheckpointUnitsWrong, LaneFault
-from usufruct_protocol.receipts.faults import CumulativeUnitsWrong
+from usufruct_protocol.receipts import Checkpoint, CheckpointSignatureWrong, LaneFault
 
 from usufruct_oracle import lane_store
 from usufruct_oracle.context import EpochContext
@@ -25,7 +24,6 @@ from usufruct_oracle.wire_json import FrozenHeads
 
 _log = logging.getLogger(__name__)
 _COMMIT_TIMEOUT_S: Final = 60.0
-_OTHER_HISTORY: Final = (CheckpointRootWrong, CheckpointUnitsWrong, CumulativeUnitsWrong)
 
 
 class LaneSync:
@@ -72,14 +70,21 @@ class LaneSync:
         lane = self.lane(signed.checkpoint.lane)
         if lane.conflict_seq is not None and signed.checkpoint.count > lane.conflict_seq:
             return False
+        claim = checkpoint_only(signed.checkpoint, signed.signature)
+        is_contradicted = False
         for source in (None, *sources):
             if source is not None:
                 self._pull(lane, signed.checkpoint.count, source)
             if self._held_count(lane) >= signed.checkpoint.count:
-                # A cut that this node did not know: the same receipts under another checkpoint.
-                self._take(checkpoint_only(signed.checkpoint, signed.signature))
+                # A cut that this node did not know: the same receipts under another checkpoint, or a fork.
+                refusal = self._take(claim, is_probe=True)
+                is_contradicted = _is_other_history(refusal)
+                if source is not None and is_contradicted and self._find_fork(lane, source, claim):
+                    return False
             if self.is_countable(context, signed):
                 return True
+        if is_contradicted:
+            self._take(claim)  # nobody has the receipts behind it: the two checkpoints stop the lane
         return False
 
     def fill(self, finalized: Iterable[Checkpoint], sources: Iterable[Peer]) -> bool:
@@ -102,18 +107,18 @@ class LaneSync:
             with self._store.read() as db:
                 lane = lane_store.lane_by_address(db, address)
             if lane is not None and (lane.conflict_seq is None or seq < lane.conflict_seq):
-                self.learn_conflict(peer, address)
+                self.learn_conflict(peer, lane)
 
-    def learn_conflict(self, peer: Peer, lane: bytes) -> None:
+    def learn_conflict(self, peer: Peer, lane: Lane) -> None:
         """Fetch and judge what a peer holds against one lane."""
         try:
-            batches = peer.evidence(lane)
+            batches = peer.evidence(lane.lane)
         except UsufructError as error:
             _log.debug("no evidence from %s: %s", peer, error)
             return
         for batch in batches:
-            if batch.lane == lane:
-                self._take(batch)
+            if batch.lane == lane.lane:
+                self._take_from(peer, lane, batch)
 
     def _pull(self, lane: Lane, to_count: int, peer: Peer) -> None:
         """Take receipts from a peer until the lane is held up to a count, or the peer has no more to give."""
@@ -124,42 +129,49 @@ class LaneSync:
                 _log.debug("no receipts from %s: %s", peer, error)
                 return
             for batch in batches:
-                refusal = self._take(batch)
-                if isinstance(refusal, _OTHER_HISTORY):
-                    self._find_fork(lane, peer)
-                if refusal is not None:
+                if self._take_from(peer, lane, batch) is not None:
                     return
             if self._held_count(lane) == held:
                 return
 
-    def _find_fork(self, lane: Lane, peer: Peer) -> None:
+    def _take_from(self, peer: Peer, lane: Lane, batch: Batch) -> UsufructError | None:
+        """Hand a peer's batch to intake; if it tells another history than ours, find where the two part.
+
+        Two checkpoints that conflict stop a lane by themselves only if their receipts cannot be had.
+        """
+        refusal = self._take(batch, is_probe=True)
+        if not _is_other_history(refusal) or self._find_fork(lane, peer, batch):
+            return refusal
+        return self._take(batch)
+
+    def _find_fork(self, lane: Lane, peer: Peer, other: Batch) -> bool:
         """Look for the lowest receipt in which a peer's history of a lane differs from ours, by halving.
 
-        The batch that begins below the fork and reaches beyond it proves the conflict, and intake keeps it.
+        Our history and the one that `other` tells differ somewhere below the end of the shorter one. The
+        batch that begins below the fork and reaches beyond it proves the conflict, and intake keeps it.
         """
-        agreed, differs = 0, self._held_count(lane)
+        agreed, differs = 0, min(self._held_count(lane), other.checkpoint.count)
         while agreed < differs:
             middle = (agreed + differs) // 2
             try:
                 batches = peer.batches(lane.lane, middle, middle + 1)
             except UsufructError:
-                return
+                return False
             if not batches or batches[0].first_seq != middle:
-                return
-            refusal = self._take(batches[0])
+                return False
+            refusal = self._take(batches[0], is_probe=True)
             if refusal is None:
                 agreed = max(middle + 1, min(batches[0].checkpoint.count, differs))
-            elif isinstance(refusal, LaneFault):
+            elif _is_other_history(refusal):
                 differs = middle
             else:
-                return  # LaneStopped: found; anything else: nothing to learn here
+                return isinstance(refusal, LaneStopped)
+        return False
 
-    def _take(self, batch: Batch) -> UsufructError | None:
+    def _take(self, batch: Batch, *, is_probe: bool = False) -> UsufructError | None:
         """Hand a batch to intake; return why it was refused, or None if it is durable."""
         try:
-            self._writer.submit(batch).result(timeout=_COMMIT_TIMEOUT_S)
-        except LaneStopped as stopped:
-            return stopped
+            self._writer.submit(batch, is_probe=is_probe).result(timeout=_COMMIT_TIMEOUT_S)
         except UsufructError as error:
             _log.debug("batch from a peer refused: %s", error)
             return error
@@ -170,3 +182,10 @@ class LaneSync:
     def _held_count(self, lane: Lane) -> int:
         with self._store.read() as db:
             return lane_store.frontier(db, lane.lane_id).count
+
+
+def _is_other_history(refusal: UsufructError | None) -> bool:
+    """Tell whether a refusal means that two histories differ, without saying from where on."""
+    if isinstance(refusal, LaneStopped):
+        return not refusal.is_located
+    return isinstance(refusal, LaneFault) and not isinstance(refusal, CheckpointSignatureWrong)

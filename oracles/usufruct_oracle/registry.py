@@ -53,6 +53,7 @@ class Registry:
                 head = self._chain.head()
                 if self._state is None or self._state.cutoff_block_hash != head.hash:
                     self.learn(self._chain.read(head.hash))
+                self._read_at = time.monotonic()
                 state = self._state
         finally:
             self._waiting.release()

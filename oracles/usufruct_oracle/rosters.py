@@ -63,6 +63,12 @@ class Rosters:
         self._parsed = {root: roster for root, roster in self._parsed.items() if root in wanted.values()}
         return {license_id: roster for license_id, roster in found.items() if roster is not None}
 
+    def forget_others(self, *states: ChainState) -> None:
+        """Delete the rosters that none of these states of the chain names; bundles keep their own copies."""
+        named = {state.roster_root for chain in states for state in chain.licenses}
+        with self._store.write() as db:
+            epoch_store.keep_rosters(db, named)
+
     def _roster(self, root: bytes) -> Roster | None:
         if root not in self._parsed:
             with self._store.read() as db:

@@ -149,6 +149,11 @@ BEGIN
     SELECT RAISE(ABORT, 'this (epoch, attempt) or a later one is already signed');
 END;
 
+-- Lower epochs are not signed: they were cut off before this database was made, and its key may have signed them.
+CREATE TABLE signing_floor (
+    epoch INTEGER NOT NULL
+) STRICT;
+
 -- Finalized reports whose bundle this node holds and checked: the base of the next epoch.
 CREATE TABLE finalized (
     epoch       INTEGER PRIMARY KEY,

@@ -165,7 +165,7 @@ class Vectors:
             return f"{count} is less than the {finalized.count} that are finalized"
         if count < frozen.get(lane.lane_id, 0):
             if lane.conflict_seq is None:
-                self._sync.learn_conflict(proposer, lane_address)
+                self._sync.learn_conflict(proposer, lane)
                 lane = self._sync.lane(lane_address)
             if lane.conflict_seq is None:
                 return f"{count} is less than the {frozen[lane.lane_id]} that were acknowledged here"

@@ -103,13 +103,17 @@ class Voting:
         return vote
 
     def _sign(self, context: EpochContext, own_index: int, mine: StoredReport) -> None:
-        """Sign a report if (epoch, attempt) passes everything signed before; durable when it returns."""
+        """Sign a report if (epoch, attempt) passes everything signed before; durable when it returns.
+
+        Never below the signing floor: what this key did before this database was made is not known here.
+        """
         if self._key is None:
             return
         epoch, attempt = mine.report.epoch, mine.report.attempt
         with self._store.write() as db:
             last = epoch_store.last_signed(db)
-            if last is not None and last[:2] >= (epoch, attempt):
+            floor = epoch_store.signing_floor(db)
+            if floor is None or epoch < floor or (last is not None and last[:2] >= (epoch, attempt)):
                 return
             signature = sign_digest(self._key, typed_digest(self._domain, mine.report_hash))
             epoch_store.put_signed(db, epoch, attempt, mine.report_hash, signature)

@@ -82,6 +82,8 @@ def said() -> Said:
 
 @pytest.fixture
 def voting(store: Store, said: Said) -> Voting:
+    with store.write() as db:
+        epoch_store.set_signing_floor(db, 1)
     return Voting(store, said, DOMAIN, KEYS[ME])  # type: ignore[arg-type]
 
 
@@ -156,6 +158,22 @@ def test_a_restarted_node_shows_the_same_signature(store: Store, voting: Voting,
     assert own_vote(store, 0) == before
     assert before is not None
     assert before.signature is not None
+
+
+def test_nothing_below_the_signing_floor_is_signed(store: Store, voting: Voting, said: Said) -> None:
+    """The database is new: what its key signed before is not known."""
+    mine = stored(0)
+    said.votes = {index: vote(index, mine) for index in (0, 2, 3)}
+    with store.write() as db:
+        epoch_store.set_signing_floor(db, 2)
+    voting.advance(context(), mine)
+    with store.read() as db:
+        assert epoch_store.last_signed(db) is None
+    with store.write() as db:
+        epoch_store.set_signing_floor(db, 1)
+    voting.advance(context(), mine)
+    with store.read() as db:
+        assert epoch_store.last_signed(db) is not None
 
 
 def test_a_node_without_a_key_neither_votes_nor_signs(store: Store, said: Said) -> None:
