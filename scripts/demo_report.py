@@ -141,6 +141,7 @@ class Report:
                 for group in self.gas
                 if group.payees
             ),
+            ("token", "as USDC: every transfer checks a pause and a blocklist, which the gas includes"),
             ("single claim", f"{seen.claimed}: {seen.claim_gas:,} gas"),
             ("redirected claim", f"{seen.redirected}: {seen.redirect_gas:,} gas"),
         ]
