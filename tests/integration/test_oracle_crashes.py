@@ -162,6 +162,17 @@ def test_commands_that_only_look(here: Committee, final_epoch: int) -> None:
     assert findings["signer"] == findings["gas"] == findings["database"] == "ok"
 
 
+def test_a_chain_that_is_away_is_worth_another_try(here: Committee, tmp_path: Path) -> None:
+    settings = json.loads(here.network.config_file(0).read_text(encoding="utf-8"))
+    config = tmp_path / "node.json"
+    config.write_text(
+        json.dumps({**settings, "rpc_url": "http://127.0.0.1:9", "key_file": None}), encoding="utf-8"
+    )
+    done = CliRunner().invoke(app, ["audit", "--epoch", "1", "--config", str(config)])
+    assert done.exit_code == 3
+    assert done.stderr.endswith("code: transient\n")
+
+
 def test_nodes_stop_in_an_orderly_way(here: Committee) -> None:
     here.network.stop()
     for index in range(4):

@@ -8,17 +8,19 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Iterator
+from operator import ge
 
 import httpx
 import pytest
 from usufruct_chain import calls
 from usufruct_chain.onchain import SubmittedReport
 from usufruct_oracle.peer_auth import PeerAuth
-from usufruct_protocol.bundle import ACCRUALS, LANES, WORDS, manifest_hash, unpack_lanes
+from usufruct_protocol.bundle import ACCRUALS, LANES, WORDS, manifest_hash, unpack_lanes, unpack_words
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.receipts import LaneFrontier, receipt_hashes
-from usufruct_protocol.signing import address_of
+from usufruct_protocol.signing import address_of, checksum_address
+from usufruct_protocol.sumtree import NoteTree, split_word
 
 from tests.integration.oracle_world import (
     ATTEMPT_S,
@@ -103,6 +105,34 @@ def test_retrieval_pays_the_people_whose_records_were_used(here: Committee, epoc
     share = 5_000 * PER_UNIT * 7 // 10
     paid = [after - then for after, then in zip(balances(here, 2, 4), before, strict=True)]
     assert paid == [share * 3 // 7, 0, share * 4 // 7, 0]
+
+
+def test_a_blocked_wallet_stops_nobody_else(here: Committee, epoch: int) -> None:
+    world = here.world
+    blocked = checksum_address(payout(1, 2))
+    world.sender("anyone").send(world.contracts.token.functions.setBlocked(blocked, True))
+    lane = here.lane(1)
+    before = balances(here, 1, 5)
+    lane.meter(150_000, at_ms=here.at_ms(epoch))
+    here.post(lane.batch())
+    here.settle(epoch)
+    share = 150_000 * PER_UNIT * 7 // 10
+
+    def paid() -> list[int]:
+        return [after - then for after, then in zip(balances(here, 1, 5), before, strict=True)]
+
+    others = [0 if person == 2 else share * (person + 1) // 15 for person in range(5)]
+    here.network.wait_until("the others are paid", lambda: all(map(ge, paid(), others)))
+    sent = world.reader.head().number
+    time.sleep(1.0)
+    assert world.reader.head().number == sent  # nobody burns gas on a wallet that refuses
+    world.sender("anyone").send(world.contracts.token.functions.setBlocked(blocked, False))
+    words = unpack_words(here.network.get(0, f"/v1/epochs/{epoch}/bundle/{WORDS}").content)
+    index = next(place for place, word in enumerate(words) if split_word(word)[0] == payout(1, 2))
+    proof = NoteTree(words).proof(index)
+    world.sender("anyone").send(calls.claim_note(world.contracts, 2 * epoch, index, words[index], proof))
+    assert paid()[2] >= share * 3 // 15
+    here.wait_paid(epoch)
 
 
 def test_a_receipt_that_reached_one_node_counts_and_one_that_came_late_counts_next(

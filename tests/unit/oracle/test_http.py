@@ -1,0 +1,189 @@
+"""The HTTP surface without a network: limits, problems, and a chain or node that is out of order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import pytest
+from usufruct_oracle import lane_store
+from usufruct_oracle.http import NodeHttp
+from usufruct_oracle.intake import Intake
+from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.peer_auth import PeerAuth
+from usufruct_oracle.peers import MAX_ROSTER_BYTES, Peers
+from usufruct_oracle.registry import Registry
+from usufruct_oracle.rosters import Rosters
+from usufruct_oracle.status import NodeStatus
+from usufruct_oracle.store import Store
+from usufruct_protocol.batches import MAX_BATCH_BYTES
+from usufruct_protocol.errors import Transient
+
+from tests.unit.oracle.lane_kit import DOMAIN, KitLane
+
+OWN = b"\x0a" * 20
+
+
+class NoChain:
+    """A chain that cannot be reached; counts how often it was tried."""
+
+    def __init__(self) -> None:
+        self.tried = 0
+
+    def head(self) -> Any:
+        self.tried += 1
+        raise Transient("the endpoint did not answer")
+
+
+class Client:
+    """Asks an ASGI application, one event loop per question."""
+
+    def __init__(self, app: Any) -> None:
+        self._app = app
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        async def once() -> httpx.Response:
+            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+                return await client.request(method, path, **more)
+
+        return asyncio.run(once())
+
+    def get(self, path: str) -> httpx.Response:
+        return self.ask("GET", path)
+
+    def post(self, path: str, content: Any) -> httpx.Response:
+        return self.ask("POST", path, content=content)
+
+
+class Parts:
+    """A node's HTTP side with its parts at hand."""
+
+    def __init__(self, store: Store) -> None:
+        self.chain = NoChain()
+        self.status = NodeStatus()
+        self.writer = IntakeWriter(store, Intake(DOMAIN))
+        self.registry = Registry(store, self.chain)  # type: ignore[arg-type]
+        auth = PeerAuth(DOMAIN, OWN, None, frozenset)
+        rosters = Rosters(store, Peers({}, OWN, auth, 1.0))
+        http = NodeHttp(store, self.writer, self.registry, rosters, auth, self.status, OWN, {"signer": "me"})
+        self.client = Client(http.app())
+
+
+@pytest.fixture
+def node(store: Store, lane: KitLane) -> Iterator[Parts]:
+    parts = Parts(store)
+    yield parts
+    parts.writer.close()
+
+
+def test_a_batch_is_answered_after_it_is_stored(node: Parts, lane: KitLane, store: Store) -> None:
+    lane.meter(1, 2, 3)
+    answer = node.client.post("/v1/batches", content=lane.batch().encode())
+    assert (answer.status_code, answer.json()) == (200, {"lane": "0x" + lane.address.hex(), "count": 3})
+    with store.read() as db:
+        held = lane_store.frontier(db, 1)
+    assert held.count == 3
+    shown = node.client.get(f"/v1/lanes/0x{lane.address.hex()}").json()
+    assert (shown["count"], shown["cumulative_units"], shown["checkpoint"]["count"]) == (3, "6", 3)
+    assert node.client.post("/v1/batches", content=lane.batch().encode()).json()["count"] == 3
+    assert node.chain.tried == 0
+
+
+def test_faults_name_code_and_seq(node: Parts, lane: KitLane) -> None:
+    lane.meter(1, 2)
+    lane.meter(1, at_ms=5)
+    answer = node.client.post("/v1/batches", content=lane.batch().encode())
+    problem = answer.json()
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert (answer.status_code, problem["code"], problem["seq"]) == (422, "receipt_time_went_back", 2)
+    assert problem["status"] == 422
+
+
+def test_a_lane_that_cannot_be_looked_up_may_try_again(node: Parts) -> None:
+    stranger = KitLane(50)
+    stranger.meter(1)
+    answer = node.client.post("/v1/batches", content=stranger.batch().encode())
+    assert (answer.status_code, answer.json()["code"]) == (503, "transient")
+    assert answer.headers["retry-after"] == "1"
+    assert node.chain.tried == 1
+
+
+def test_bodies_are_limited_whether_they_say_their_size_or_not(node: Parts) -> None:
+    said = node.client.post("/v1/batches", content=bytes(MAX_BATCH_BYTES + 1))
+    assert (said.status_code, said.json()["code"]) == (413, "too_large")
+
+    async def endless() -> AsyncIterator[bytes]:
+        for _ in range(MAX_BATCH_BYTES // 2**20 + 5):
+            yield bytes(2**20)
+
+    unsaid = node.client.post("/v1/batches", content=endless())
+    assert unsaid.status_code == 413
+    lying = node.client.ask(
+        "PUT", "/v1/rosters/1", content=b"x", headers={"content-length": str(MAX_ROSTER_BYTES + 1)}
+    )
+    assert lying.status_code == 413
+
+
+def test_a_halted_node_takes_nothing_and_still_answers(node: Parts, lane: KitLane) -> None:
+    lane.meter(1)
+    node.client.post("/v1/batches", content=lane.batch().encode())
+    node.status.looked(epoch=3)
+    assert node.client.get("/health").status_code == 200
+    node.status.halt("the pool does not match")
+    refused = node.client.post("/v1/batches", content=lane.batch().encode())
+    assert (refused.status_code, "pool" in refused.json()["detail"]) == (503, True)
+    assert node.client.ask("PUT", "/v1/rosters/1", content=b"").status_code == 503
+    health = node.client.get("/health")
+    assert (health.status_code, health.json()["reason"]) == (503, "the pool does not match")
+    assert node.client.get("/v1/status").json()["halted"] == "the pool does not match"
+    assert node.client.get(f"/v1/lanes/0x{lane.address.hex()}").json()["count"] == 1
+
+
+def test_health_fails_when_the_chain_was_not_seen_for_long(node: Parts) -> None:
+    clock = 1_000.0
+    node.status.clock = lambda: clock
+    node.status.looked()
+    assert node.client.get("/health").status_code == 200
+    clock = 1_061.0
+    health = node.client.get("/health")
+    assert (health.status_code, "61 s" in health.json()["reason"]) == (503, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "code"),
+    [
+        ("/nothing", 404, "not_found"),
+        ("/v1/batches", 405, "method_not_allowed"),
+        ("/v1/lanes/0x12", 422, "input_rejected"),
+        (f"/v1/lanes/0x{'zz' * 20}", 422, "input_rejected"),
+        ("/v1/epochs/1", 404, "not_found"),
+        (f"/v1/epochs/{2**48}", 422, "input_rejected"),
+        (f"/v1/epochs/1/attempts/{2**32}/vote", 422, "input_rejected"),
+        ("/v1/epochs/1/frozen", 404, "not_found"),
+        ("/v1/epochs/1/attempts/0/vector", 404, "not_found"),
+        ("/v1/epochs/1/bundle?bundle_hash=0x12", 422, "input_rejected"),
+        (f"/v1/epochs/1/bundle/words.bin?bundle_hash=0x{'00' * 32}", 404, "not_found"),
+        ("/v1/epochs/1/bundle/accruals.bin", 403, "not_a_peer"),
+        (f"/v1/rosters/0x{'00' * 32}", 403, "not_a_peer"),
+    ],
+)
+def test_what_cannot_be_answered_is_a_problem(node: Parts, path: str, status: int, code: str) -> None:
+    answer = node.client.get(path)
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("query", ["", "?from_seq=1", "?from_seq=-1&to_count=2", "?from_seq=a&to_count=2"])
+def test_a_query_that_makes_no_sense_is_a_problem(node: Parts, lane: KitLane, query: str) -> None:
+    answer = node.client.get(f"/v1/lanes/0x{lane.address.hex()}/hashes{query}")
+    assert (answer.status_code, answer.json()["code"]) == (422, "input_rejected")
+
+
+def test_a_bug_shows_no_inside(node: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(node.status, "facts", lambda: 1 // 0)
+    answer = node.client.get("/v1/status")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
+    assert "division" not in answer.text
