@@ -73,7 +73,11 @@ def ask_all(base_url: str, asked: Sequence[Question], on_answer: Callable[[], No
     Raises: Transient if the API stops answering; InvariantBroken if an answer comes without a receipt, or a
             retry is given another receipt than the first answer.
     """
-    return asyncio.run(_ask_all(base_url, asked, on_answer))
+    try:
+        return asyncio.run(_ask_all(base_url, asked, on_answer))
+    except ExceptionGroup as group:
+        # One worker's failure has stopped the others; it is what there is to say.
+        raise group.exceptions[0] from None
 
 
 def ask_refused(base_url: str, path: str, bodies: Iterable[bytes]) -> int:

@@ -25,6 +25,7 @@ from scripts.ledger import PARTIES
 from scripts.node_view import NodeView
 from scripts.outcome import PaidNotes, read_notes, signer_indexes
 from scripts.people import wallet_key
+from scripts.processes import patiently
 from scripts.tables import usdc
 
 PARTS: Final = 3
@@ -272,9 +273,9 @@ class Story:
         return reader.settlement_state(reader.head().hash).last_epoch
 
     def _wait(self, what: str, is_so: Callable[[], bool]) -> None:
-        """Wait, with the clock running on the screen."""
+        """Wait, with something moving on the screen. What is not answered for once is asked again."""
         with self._console.status(f"{what} …") if self._console.is_terminal else nullcontext():
-            self._network.wait_until(what, is_so, WAIT_TIMEOUT_S)
+            self._network.wait_until(what, patiently(is_so), WAIT_TIMEOUT_S)
 
     @contextmanager
     def _progress(self, what: str, count: int) -> Iterator[Callable[[], None]]:

@@ -104,6 +104,18 @@ def wait_until(is_so: Callable[[], bool], what: str, timeout_s: float, pause_s: 
         time.sleep(pause_s)
 
 
+def patiently(is_so: Callable[[], bool]) -> Callable[[], bool]:
+    """Return the same question; where nobody answers just now, the answer is: not yet."""
+
+    def is_known_to_be_so() -> bool:
+        try:
+            return is_so()
+        except (Transient, httpx.TransportError):
+            return False
+
+    return is_known_to_be_so
+
+
 def wait_until_healthy(child: Child, url: str, timeout_s: float) -> None:
     """Wait until a child answers 200 on `url`. Raises: Transient with the end of its log if it does not."""
 

@@ -20,6 +20,7 @@ from usufruct_protocol.periods import attempt_at, epoch_of_ms, period_end_s, pro
 from scripts.devchain import Anvil
 from scripts.network import Network, Pace
 from scripts.people import Collection
+from scripts.processes import patiently
 from scripts.replay_calls import Gateways
 from scripts.world import FIRST_SIGNER, NODES, SECONDS_PER_DAY, Clock, LicensePlan, World, found_world
 
@@ -194,7 +195,8 @@ class Replay:
         return len(self._running_nodes())
 
     def _wait(self, what: str, is_so: Callable[[], bool]) -> None:
-        self.network.wait_until(what, is_so, STEP_TIMEOUT_S)
+        """Wait for something; what is not answered for once is asked again."""
+        self.network.wait_until(what, patiently(is_so), STEP_TIMEOUT_S)
 
 
 def _is_same_answer(call: PlannedCall, other: PlannedCall) -> bool:
