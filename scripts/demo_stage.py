@@ -37,7 +37,7 @@ PACE: Final = Pace(
     grace_s=1, attempt_seconds=2, stagger_seconds=0.7, poll_seconds=0.15, peer_timeout_seconds=1.5
 )
 # From the deployment to the start of the first epoch: what four nodes and two model workers take to come up.
-LEAD_SECONDS: Final = 9
+LEAD_SECONDS: Final = 12
 
 WORKERS: Final = 2
 CLINIC_TIMEOUT_S: Final = 120.0
