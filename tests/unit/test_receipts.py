@@ -448,7 +448,10 @@ def test_a_cut_off_batch_is_refused() -> None:
 
 
 def test_fault_codes_are_stable_and_different() -> None:
-    faults = [LaneFault, *LaneFault.__subclasses__()]
+    faults = [
+        LaneFault,
+        *(each for each in LaneFault.__subclasses__() if each.__module__ == LaneFault.__module__),
+    ]
     codes = [fault.code for fault in faults]
     assert len(set(codes)) == len(codes) == 9
     assert "receipt_gap" in codes
