@@ -27,7 +27,8 @@ def main() -> int:
             print(f"measuring {name} …", file=sys.stderr)
             rows += importlib.import_module(f"benchmarks.{name}").run()
     figures = gas.measure() if "gas" in wanted else {}
-    missed = [row.work for row in rows if not row.is_met] + [goal.label for goal in gas.missed(figures)]
+    missed = [row.work for row in rows if not row.is_met]
+    missed += [goal.label for goal in gas.missed(figures)] if figures else []
     if arguments.json:
         print(
             json.dumps({"ratios": [asdict(row) for row in rows], "gas": figures, "missed": missed}, indent=2)
