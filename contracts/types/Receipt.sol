@@ -1,0 +1,32 @@
+// SPDX-License-Identifier: Apache-2.0
+pragma solidity 0.8.28;
+
+/// @notice One metered call, signed by the lane key (EIP-712, UsageSettlement domain).
+/// @param seq Number of the receipt in its lane, from 0 without gaps.
+/// @param cumulativeUnits Units of this and all earlier receipts of the lane.
+/// @param issuedAtMs End of the response, in milliseconds, never falling within a lane.
+struct UsageReceipt {
+    address lane;
+    uint64 seq;
+    uint64 units;
+    uint128 cumulativeUnits;
+    bytes32 usageRoot;
+    bytes32 requestHash;
+    uint64 issuedAtMs;
+}
+
+/// @notice What a lane key says of its first `count` receipts (EIP-712, UsageSettlement domain).
+struct Checkpoint {
+    address lane;
+    uint64 count;
+    uint128 cumulativeUnits;
+    bytes32 receiptsRoot;
+}
+
+/// @notice What a node says of a checkpoint that it holds whole and durably (EIP-712, UsageSettlement domain).
+/// @param checkpointHash Struct hash of the checkpoint.
+/// @param receivedAt In seconds, after the period end of every report that the node had signed by then.
+struct CheckpointAck {
+    bytes32 checkpointHash;
+    uint64 receivedAt;
+}
