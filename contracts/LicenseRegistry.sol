@@ -22,6 +22,14 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     /// @inheritdoc ILicenseRegistry
     address public immutable token;
     /// @inheritdoc ILicenseRegistry
+    address public immutable fees;
+    /// @inheritdoc ILicenseRegistry
+    address public immutable bonds;
+    /// @inheritdoc ILicenseRegistry
+    address public immutable challenges;
+    /// @inheritdoc ILicenseRegistry
+    address public community;
+    /// @inheritdoc ILicenseRegistry
     uint32 public licenseCount;
     uint16 private _floorContributorsBps;
     uint16 private _floorCommunityBps;
@@ -34,14 +42,30 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     mapping(uint32 licenseId => License) private _licenses;
     /// @dev A license exists when its cap is above 0; accept() refuses a cap of 0.
     mapping(uint32 licenseId => LicensePricing) private _pricings;
+    mapping(uint32 licenseId => address) private _communities;
     LaneRegistration[] private _lanes;
     /// @dev Lane number + 1; 0 for a key that is no lane.
     mapping(address lane => uint256) private _laneOrdinals;
 
-    constructor(address authority, address token_) AccessManaged(authority) EIP712("Usufruct Licenses", "1") {
+    /// @param community_ Who receives the community's share of licenses accepted until the council names another.
+    constructor(
+        address authority,
+        address token_,
+        address fees_,
+        address bonds_,
+        address challenges_,
+        address community_
+    ) AccessManaged(authority) EIP712("Usufruct Licenses", "1") {
         if (authority == address(0)) revert LicenseRegistry_ZeroAddress("authority");
         if (token_ == address(0)) revert LicenseRegistry_ZeroAddress("token");
+        if (fees_ == address(0)) revert LicenseRegistry_ZeroAddress("fees");
+        if (bonds_ == address(0)) revert LicenseRegistry_ZeroAddress("bonds");
+        if (challenges_ == address(0)) revert LicenseRegistry_ZeroAddress("challenges");
         token = token_;
+        fees = fees_;
+        bonds = bonds_;
+        challenges = challenges_;
+        _setCommunity(community_);
     }
 
     /// @inheritdoc ILicenseRegistry
@@ -80,6 +104,7 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
             offerHash: digest,
             rosterRoot: 0
         });
+        _communities[licenseId] = community;
         emit LicenseAccepted(licenseId, offer.steward, offer.buyer, digest, offer);
     }
 
@@ -170,6 +195,11 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     }
 
     /// @inheritdoc ILicenseRegistry
+    function setCommunity(address community_) external restricted {
+        _setCommunity(community_);
+    }
+
+    /// @inheritdoc ILicenseRegistry
     function floors() external view returns (uint16 contributorsBps, uint16 communityBps) {
         return (_floorContributorsBps, _floorCommunityBps);
     }
@@ -184,6 +214,12 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         LicensePricing storage found = _pricings[licenseId];
         if (found.maxChargePerEpoch == 0) revert LicenseRegistry_UnknownLicense(licenseId);
         return found;
+    }
+
+    /// @inheritdoc ILicenseRegistry
+    function communityOf(uint32 licenseId) external view returns (address bound) {
+        bound = _communities[licenseId];
+        if (bound == address(0)) revert LicenseRegistry_UnknownLicense(licenseId);
     }
 
     /// @inheritdoc ILicenseRegistry
@@ -210,6 +246,12 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     /// @inheritdoc ILicenseRegistry
     function hashLane(LaneRegistration calldata registration) public view returns (bytes32 digest) {
         return _hashTypedDataV4(keccak256(abi.encode(LANE_TYPEHASH, registration)));
+    }
+
+    function _setCommunity(address community_) private {
+        if (community_ == address(0)) revert LicenseRegistry_ZeroAddress("community");
+        community = community_;
+        emit CommunitySet(community_);
     }
 
     /// @dev Every nonce of a steward works once, accepted or canceled.

@@ -28,15 +28,21 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
     /// @inheritdoc IOracleCommittee
     address public immutable settlement;
     /// @inheritdoc IOracleCommittee
+    address public immutable operatorBonds;
+    /// @inheritdoc IOracleCommittee
     uint32 public latestVersion;
 
     mapping(uint32 version => Version) private _versions;
 
     /// @param initialSigners Version 1, from epoch 1 on.
-    constructor(address authority, address settlement_, address[] memory initialSigners) AccessManaged(authority) {
+    constructor(address authority, address settlement_, address operatorBonds_, address[] memory initialSigners)
+        AccessManaged(authority)
+    {
         if (authority == address(0)) revert OracleCommittee_ZeroAddress("authority");
         if (settlement_ == address(0)) revert OracleCommittee_ZeroAddress("settlement");
+        if (operatorBonds_ == address(0)) revert OracleCommittee_ZeroAddress("operatorBonds");
         settlement = settlement_;
+        operatorBonds = operatorBonds_;
         _addVersion(initialSigners, 1);
     }
 

@@ -48,6 +48,10 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
     /// @inheritdoc IRoyaltyEscrow
     address public immutable splitter;
     /// @inheritdoc IRoyaltyEscrow
+    address public immutable challenges;
+    /// @inheritdoc IRoyaltyEscrow
+    address public immutable windDown;
+    /// @inheritdoc IRoyaltyEscrow
     uint32 public immutable maxMergeDelaySeconds;
 
     mapping(uint32 licenseId => Ledger) private _ledgers;
@@ -63,17 +67,23 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
         address registry_,
         address settlement_,
         address splitter_,
+        address challenges_,
+        address windDown_,
         uint32 maxMergeDelaySeconds_
     ) {
         if (registry_ == address(0)) revert RoyaltyEscrow_ZeroAddress("registry");
         if (settlement_ == address(0)) revert RoyaltyEscrow_ZeroAddress("settlement");
         if (splitter_ == address(0)) revert RoyaltyEscrow_ZeroAddress("splitter");
+        if (challenges_ == address(0)) revert RoyaltyEscrow_ZeroAddress("challenges");
+        if (windDown_ == address(0)) revert RoyaltyEscrow_ZeroAddress("windDown");
         address expected = ILicenseRegistry(registry_).token();
         if (token_ != expected) revert RoyaltyEscrow_WrongToken(token_, expected);
         token = token_;
         registry = registry_;
         settlement = settlement_;
         splitter = splitter_;
+        challenges = challenges_;
+        windDown = windDown_;
         maxMergeDelaySeconds = maxMergeDelaySeconds_;
     }
 

@@ -7,6 +7,7 @@ import {MoneyMath} from "./libraries/MoneyMath.sol";
 import {NoteTree} from "./libraries/NoteTree.sol";
 import {Party, SplitAccount} from "./types/License.sol";
 import {ReportLine} from "./types/Report.sol";
+import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
@@ -14,7 +15,7 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 
 /// @title RoyaltySplitter
 /// @notice Holds everybody else's money until it is paid. Rules and guarantees: {IRoyaltySplitter}.
-contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
+contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyGuardTransient {
     bytes32 private constant REDIRECT_TYPEHASH = keccak256(
         "NoteRedirect(uint64 treeId,uint32 index,address payee,uint96 amount,address to,uint64 deadline)"
     );
@@ -34,8 +35,11 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
     /// @inheritdoc IRoyaltySplitter
     address public immutable settlement;
     /// @inheritdoc IRoyaltySplitter
+    address public immutable fees;
+    /// @inheritdoc IRoyaltySplitter
+    address public immutable windDown;
+    /// @inheritdoc IRoyaltySplitter
     address public immutable custodian;
-    address private immutable _community;
     address private immutable _platform;
     address private immutable _operators;
 
@@ -50,16 +54,21 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
     mapping(uint64 treeId => mapping(uint256 wordIndex => uint256)) public paidBits;
 
     constructor(
+        address authority,
         address token_,
         address registry_,
         address escrow_,
         address settlement_,
+        address fees_,
+        address windDown_,
         Beneficiaries memory beneficiaries
-    ) EIP712("Usufruct Splitter", "1") {
+    ) AccessManaged(authority) EIP712("Usufruct Splitter", "1") {
+        if (authority == address(0)) revert RoyaltySplitter_ZeroAddress("authority");
         if (registry_ == address(0)) revert RoyaltySplitter_ZeroAddress("registry");
         if (escrow_ == address(0)) revert RoyaltySplitter_ZeroAddress("escrow");
         if (settlement_ == address(0)) revert RoyaltySplitter_ZeroAddress("settlement");
-        if (beneficiaries.community == address(0)) revert RoyaltySplitter_ZeroAddress("community");
+        if (fees_ == address(0)) revert RoyaltySplitter_ZeroAddress("fees");
+        if (windDown_ == address(0)) revert RoyaltySplitter_ZeroAddress("windDown");
         if (beneficiaries.platform == address(0)) revert RoyaltySplitter_ZeroAddress("platform");
         if (beneficiaries.operators == address(0)) revert RoyaltySplitter_ZeroAddress("operators");
         if (beneficiaries.custodian == address(0)) revert RoyaltySplitter_ZeroAddress("custodian");
@@ -69,7 +78,8 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
         registry = registry_;
         escrow = escrow_;
         settlement = settlement_;
-        _community = beneficiaries.community;
+        fees = fees_;
+        windDown = windDown_;
         _platform = beneficiaries.platform;
         _operators = beneficiaries.operators;
         custodian = beneficiaries.custodian;
@@ -185,7 +195,7 @@ contract RoyaltySplitter is IRoyaltySplitter, EIP712, ReentrancyGuardTransient {
 
     /// @inheritdoc IRoyaltySplitter
     function beneficiary(uint32 licenseId, Party party) public view returns (address) {
-        if (party == Party.Community) return _community;
+        if (party == Party.Community) return ILicenseRegistry(registry).communityOf(licenseId);
         if (party == Party.Platform) return _platform;
         if (party == Party.Operators) return _operators;
         return ILicenseRegistry(registry).license(licenseId).steward;

@@ -36,6 +36,10 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
     /// @inheritdoc IUsageSettlement
     address public immutable splitter;
     /// @inheritdoc IUsageSettlement
+    address public immutable disputes;
+    /// @inheritdoc IUsageSettlement
+    address public immutable windDown;
+    /// @inheritdoc IUsageSettlement
     uint32 public immutable epochSeconds;
     /// @inheritdoc IUsageSettlement
     bool public immutable checksCutoffBlock;
@@ -53,6 +57,8 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         address committee_,
         address escrow_,
         address splitter_,
+        address disputes_,
+        address windDown_,
         uint48 genesis,
         uint32 epochSeconds_,
         uint32 disputeWindowSeconds_,
@@ -63,21 +69,29 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         if (committee_ == address(0)) revert UsageSettlement_ZeroAddress("committee");
         if (escrow_ == address(0)) revert UsageSettlement_ZeroAddress("escrow");
         if (splitter_ == address(0)) revert UsageSettlement_ZeroAddress("splitter");
+        if (disputes_ == address(0)) revert UsageSettlement_ZeroAddress("disputes");
+        if (windDown_ == address(0)) revert UsageSettlement_ZeroAddress("windDown");
         if (genesis == 0 || epochSeconds_ == 0) revert UsageSettlement_BadClock(genesis, epochSeconds_);
         committee = committee_;
         escrow = escrow_;
         splitter = splitter_;
+        disputes = disputes_;
+        windDown = windDown_;
         epochSeconds = epochSeconds_;
         checksCutoffBlock = checkCutoffHash;
         _progress.lastPeriodEnd = genesis;
         _setDisputeWindow(disputeWindowSeconds_);
         _setNoteMinimum(noteMinimum_);
-        // The others were built on predicted addresses, and this is the last: now it shows whether they came true.
+        // The others were built on predicted addresses, and this is the last of those that hold or move buyers' and
+        // contributors' money: now it shows whether they came true. Those that come after check this one themselves.
         _requireWired("committee.settlement", IOracleCommittee(committee_).settlement(), address(this));
         _requireWired("escrow.settlement", IRoyaltyEscrow(escrow_).settlement(), address(this));
         _requireWired("escrow.splitter", IRoyaltyEscrow(escrow_).splitter(), splitter_);
+        _requireWired("escrow.windDown", IRoyaltyEscrow(escrow_).windDown(), windDown_);
         _requireWired("splitter.settlement", IRoyaltySplitter(splitter_).settlement(), address(this));
         _requireWired("splitter.escrow", IRoyaltySplitter(splitter_).escrow(), escrow_);
+        _requireWired("splitter.windDown", IRoyaltySplitter(splitter_).windDown(), windDown_);
+        _requireWired("splitter.registry", IRoyaltySplitter(splitter_).registry(), IRoyaltyEscrow(escrow_).registry());
     }
 
     /// @inheritdoc IUsageSettlement

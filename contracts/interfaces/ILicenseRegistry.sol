@@ -11,6 +11,7 @@ import {License, LicenseOffer, LicensePricing, LaneRegistration} from "../types/
 interface ILicenseRegistry {
     event TemplateSet(bytes32 indexed templateHash, bool approved);
     event FloorsSet(uint16 contributorsBps, uint16 communityBps);
+    event CommunitySet(address indexed community);
     event LicenseAccepted(
         uint32 indexed licenseId, address indexed steward, address indexed buyer, bytes32 offerHash, LicenseOffer offer
     );
@@ -88,7 +89,18 @@ interface ILicenseRegistry {
     /// @notice Council: the least that contributors and community must get in offers accepted from now on.
     function setFloors(uint16 contributorsBps, uint16 communityBps) external;
 
+    /// @notice Council: who receives the community's share of licenses accepted from now on.
+    function setCommunity(address community_) external;
+
     function token() external view returns (address);
+    /// @notice Collects what an offer asks for at acceptance.
+    function fees() external view returns (address);
+    /// @notice Collects the usage bond that an offer asks for.
+    function bonds() external view returns (address);
+    /// @notice May revoke lanes: a buyer's gateway was proven to cheat.
+    function challenges() external view returns (address);
+    /// @notice Community of licenses accepted from now on.
+    function community() external view returns (address);
     function licenseCount() external view returns (uint32);
     function laneCount() external view returns (uint32);
     function floors() external view returns (uint16 contributorsBps, uint16 communityBps);
@@ -99,6 +111,9 @@ interface ILicenseRegistry {
     function license(uint32 licenseId) external view returns (License memory);
     /// @dev Reverts for a license that does not exist.
     function pricing(uint32 licenseId) external view returns (LicensePricing memory);
+    /// @notice Who receives the community's share of a license: the community at its acceptance.
+    /// @dev Reverts for a license that does not exist.
+    function communityOf(uint32 licenseId) external view returns (address);
     /// @dev Lanes are numbered from 0; reverts (panic 0x32) beyond laneCount.
     function laneAt(uint32 laneNumber) external view returns (LaneRegistration memory);
     /// @return registered Whether the key is a lane at all; laneNumber is meaningless otherwise.

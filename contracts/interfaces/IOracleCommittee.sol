@@ -36,6 +36,8 @@ interface IOracleCommittee {
     function requireQuorum(uint64 epoch, uint32 version, bytes32 digest, bytes calldata signatures) external view;
 
     function settlement() external view returns (address);
+    /// @notice Where each signer of a new version must have bonded enough.
+    function operatorBonds() external view returns (address);
     function latestVersion() external view returns (uint32);
     /// @notice The version that governs an epoch; 0 for epoch 0, which nobody reports.
     function versionFor(uint64 epoch) external view returns (uint32);

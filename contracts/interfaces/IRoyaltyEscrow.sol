@@ -91,4 +91,7 @@ interface IRoyaltyEscrow {
     function registry() external view returns (address);
     function settlement() external view returns (address);
     function splitter() external view returns (address);
+    /// @notice Proofs against buyers: while one is open, the license's money stays.
+    function challenges() external view returns (address);
+    function windDown() external view returns (address);
 }

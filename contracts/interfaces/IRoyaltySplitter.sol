@@ -23,10 +23,9 @@ interface IRoyaltySplitter {
         uint32 count;
     }
 
-    /// @notice Who receives the parties' shares; the steward's goes to the steward of the license.
+    /// @notice Who receives the parties' shares; the steward's and the community's go to those of the license.
     /// @param custodian Holder of the reserve of purses without an address.
     struct Beneficiaries {
-        address community;
         address platform;
         address operators;
         address custodian;
@@ -105,6 +104,9 @@ interface IRoyaltySplitter {
     function registry() external view returns (address);
     function escrow() external view returns (address);
     function settlement() external view returns (address);
+    /// @notice May add to a license's income: upfront fees, milestones, royalties.
+    function fees() external view returns (address);
+    function windDown() external view returns (address);
     /// @notice Contributors' money not yet issued as notes.
     function pool() external view returns (uint96);
     function charged(uint32 licenseId) external view returns (uint96);

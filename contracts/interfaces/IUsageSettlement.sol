@@ -79,6 +79,10 @@ interface IUsageSettlement {
     function committee() external view returns (address);
     function escrow() external view returns (address);
     function splitter() external view returns (address);
+    /// @notice May prove a pending report wrong.
+    function disputes() external view returns (address);
+    /// @notice May close this settlement for good when reports stop coming.
+    function windDown() external view returns (address);
     /// @notice Whether cut-off blocks are checked against this chain's numbers and hashes; off where block numbers are
     /// those of another chain.
     function checksCutoffBlock() external view returns (bool);
