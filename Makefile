@@ -44,11 +44,18 @@ demo: setup ## The whole money path, live, in under 90 seconds (DEMO_ARGS="--jso
 ##@ Work on it
 
 .PHONY: test
-test: test-main test-brownie ## Everything that CI runs, except lint
+test: test-processes test-main test-brownie ## Everything that CI runs, except lint
+
+# What starts programs and waits for them has the machine to itself; the rest uses all its cores.
+PROCESS_TESTS := tests/integration tests/e2e
 
 .PHONY: test-main
 test-main: setup $(SOLC)
-	$(PY) -m pytest $(TEST_ARGS)
+	$(PY) -m pytest -n auto --dist worksteal $(PROCESS_TESTS:%=--ignore=%) $(TEST_ARGS)
+
+.PHONY: test-processes
+test-processes: setup $(SOLC)
+	$(PY) -m pytest $(PROCESS_TESTS) $(TEST_ARGS)
 
 .PHONY: test-brownie
 test-brownie: setup-brownie

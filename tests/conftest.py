@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, configuration, settings
 
 ROOT = Path(__file__).resolve().parent.parent
 UNIT_TESTS = ROOT / "tests" / "unit"
-MISSING_SHARED_DATA = pytest.StashKey[set[str]]()
+NO_SHARED_DATA = "no recorded data at "
 
 configuration.set_hypothesis_home_dir(ROOT / ".cache" / "hypothesis")
 # No deadlines: the machines that run this are shared, and a slow example is not a wrong one.
@@ -22,10 +22,6 @@ settings.register_profile(
     "nightly", max_examples=10_000, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "dev"))
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    config.stash[MISSING_SHARED_DATA] = set()
 
 
 @pytest.fixture(autouse=True)
@@ -40,7 +36,7 @@ def _no_network_in_unit_tests(request: pytest.FixtureRequest) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def shared_data(request: pytest.FixtureRequest) -> Path:
+def shared_data() -> Path:
     """Folder of recorded data that is read in place and never committed.
 
     USUFRUCT_SHARED names its parent; by default that is `shared`, next to the repository. Without it the
@@ -49,13 +45,19 @@ def shared_data(request: pytest.FixtureRequest) -> Path:
     shared = Path(os.environ.get("USUFRUCT_SHARED") or ROOT.parent / "shared")
     data = shared / "data"
     if not data.is_dir():
-        request.config.stash[MISSING_SHARED_DATA].add(str(data))
-        pytest.skip(f"no recorded data at {data}: set USUFRUCT_SHARED to the folder that holds data/")
+        pytest.skip(f"{NO_SHARED_DATA}{data}: set USUFRUCT_SHARED to the folder that holds data/")
     return data
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    for path in sorted(terminalreporter.config.stash[MISSING_SHARED_DATA]):
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if _lacks_data(report)]
+    if skipped:
         terminalreporter.section("recorded data is missing", yellow=True, bold=True)
-        terminalreporter.write_line(f"Tests against published figures did NOT run: no folder {path}.")
-        terminalreporter.write_line("Set USUFRUCT_SHARED to the folder that holds data/, and run again.")
+        terminalreporter.write_line(
+            f"{len(skipped)} tests against published figures did NOT run: {skipped[0].longrepr[2]}"
+        )
+
+
+def _lacks_data(report: pytest.TestReport) -> bool:
+    """Whether a skipped test named the missing data as its reason; it may have run in another process."""
+    return isinstance(report.longrepr, tuple) and NO_SHARED_DATA in report.longrepr[2]
