@@ -30,3 +30,29 @@ struct CheckpointAck {
     bytes32 checkpointHash;
     uint64 receivedAt;
 }
+
+/// @notice A receipt with its lane's signature, 65 bytes r ‖ s ‖ v.
+struct SignedReceipt {
+    UsageReceipt receipt;
+    bytes signature;
+}
+
+/// @notice A checkpoint with its lane's signature, 65 bytes r ‖ s ‖ v.
+struct SignedCheckpoint {
+    Checkpoint checkpoint;
+    bytes signature;
+}
+
+/// @notice A node's acknowledgement with its signature, 65 bytes r ‖ s ‖ v.
+struct SignedAck {
+    uint64 receivedAt;
+    bytes signature;
+}
+
+/// @notice What a report says of one lane: the opening of its leaf under the report's lanesRoot.
+/// @param checkpoint All zero where the leaf is zero: nothing of the lane was counted.
+/// @param proof Siblings from the leaf up. Not read for a lane beyond the report's laneCount.
+struct LaneHead {
+    Checkpoint checkpoint;
+    bytes32[] proof;
+}
