@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.28;
 
+import {ILicenseBonds} from "./interfaces/ILicenseBonds.sol";
+import {ILicenseFees} from "./interfaces/ILicenseFees.sol";
 import {ILicenseRegistry} from "./interfaces/ILicenseRegistry.sol";
 import {License, LicenseOffer, LicensePricing, LaneRegistration, MeterKind} from "./types/License.sol";
 import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
@@ -19,6 +21,12 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     );
     uint256 private constant BPS = 10_000;
 
+    /// @dev What becomes of a license besides its terms: one slot.
+    struct Fate {
+        address community;
+        bool cooledOff;
+    }
+
     /// @inheritdoc ILicenseRegistry
     address public immutable token;
     /// @inheritdoc ILicenseRegistry
@@ -33,6 +41,8 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     uint32 public licenseCount;
     uint16 private _floorContributorsBps;
     uint16 private _floorCommunityBps;
+    /// @inheritdoc ILicenseRegistry
+    uint16 public bondEpochs;
 
     /// @inheritdoc ILicenseRegistry
     mapping(bytes32 templateHash => bool) public templateApproved;
@@ -42,10 +52,14 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     mapping(uint32 licenseId => License) private _licenses;
     /// @dev A license exists when its cap is above 0; accept() refuses a cap of 0.
     mapping(uint32 licenseId => LicensePricing) private _pricings;
-    mapping(uint32 licenseId => address) private _communities;
+    mapping(uint32 licenseId => Fate) private _fates;
+    /// @inheritdoc ILicenseRegistry
+    mapping(uint32 licenseId => mapping(bytes32 rosterRoot => uint48)) public rosterSetAt;
     LaneRegistration[] private _lanes;
     /// @dev Lane number + 1; 0 for a key that is no lane.
     mapping(address lane => uint256) private _laneOrdinals;
+    /// @inheritdoc ILicenseRegistry
+    mapping(uint32 laneNumber => uint48) public laneRevokedAt;
 
     /// @param community_ Who receives the community's share of licenses accepted until the council names another.
     constructor(
@@ -73,39 +87,17 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         if (offer.buyer != msg.sender) revert LicenseRegistry_WrongBuyer(offer.buyer, msg.sender);
         if (block.timestamp > offer.deadline) revert LicenseRegistry_OfferExpired(offer.deadline, block.timestamp);
         _requireFairTerms(offer);
-        _requireSupportedTerms(offer);
         _useNonce(offer.steward, offer.nonce);
         bytes32 digest = hashOffer(offer);
         if (!SignatureChecker.isValidSignatureNow(offer.steward, digest, stewardSignature)) {
             revert LicenseRegistry_BadStewardSignature(offer.steward, digest);
         }
 
-        licenseId = ++licenseCount;
-        _pricings[licenseId] = LicensePricing({
-            pricePerMillionUnits: offer.pricePerMillionUnits,
-            maxChargePerEpoch: offer.maxChargePerEpoch,
-            communityBps: offer.communityBps,
-            stewardBps: offer.stewardBps,
-            platformBps: offer.platformBps,
-            operatorsBps: offer.operatorsBps
-        });
-        _licenses[licenseId] = License({
-            buyer: offer.buyer,
-            startsAt: uint48(offer.startsAt),
-            endsAt: uint48(offer.endsAt),
-            steward: offer.steward,
-            acceptedAt: uint48(block.timestamp),
-            meterKind: MeterKind(offer.meterKind),
-            suspended: false,
-            coolingOffSeconds: offer.coolingOffSeconds,
-            noticeSeconds: offer.noticeSeconds,
-            collectionHash: offer.collectionHash,
-            documentHash: offer.documentHash,
-            offerHash: digest,
-            rosterRoot: 0
-        });
-        _communities[licenseId] = community;
+        licenseId = _record(offer, digest);
         emit LicenseAccepted(licenseId, offer.steward, offer.buyer, digest, offer);
+        // The license is whole before anybody else's code runs; what cannot be collected undoes it all.
+        if (offer.upfrontFee != 0) ILicenseFees(fees).collectUpfront(licenseId, offer.buyer, offer.upfrontFee);
+        if (offer.usageBond != 0) ILicenseBonds(bonds).collect(licenseId, offer.buyer, offer.usageBond);
     }
 
     /// @inheritdoc ILicenseRegistry
@@ -149,6 +141,7 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         _requireSteward(found, licenseId);
         if (rosterRoot == 0) revert LicenseRegistry_ZeroRosterRoot(licenseId);
         found.rosterRoot = rosterRoot;
+        if (rosterSetAt[licenseId][rosterRoot] == 0) rosterSetAt[licenseId][rosterRoot] = uint48(block.timestamp);
         emit RosterSet(licenseId, rosterRoot);
     }
 
@@ -158,6 +151,7 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         if (msg.sender != found.buyer && msg.sender != found.steward) {
             revert LicenseRegistry_NotParty(licenseId, msg.sender);
         }
+        _requireRunning(found, licenseId);
         _endBy(found, licenseId, block.timestamp + found.noticeSeconds);
     }
 
@@ -167,6 +161,9 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         _requireBuyer(found, licenseId);
         uint256 endedAt = uint256(found.acceptedAt) + found.coolingOffSeconds;
         if (block.timestamp >= endedAt) revert LicenseRegistry_CoolingOffOver(licenseId, endedAt);
+        // An end by the steward's notice must not cost the buyer what leaving gives back, so an ended license will do.
+        if (_fates[licenseId].cooledOff) revert LicenseRegistry_AlreadyCooledOff(licenseId);
+        _fates[licenseId].cooledOff = true;
         _endBy(found, licenseId, block.timestamp);
     }
 
@@ -176,6 +173,15 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         _requireSteward(found, licenseId);
         found.suspended = suspended;
         emit LicenseSuspensionSet(licenseId, suspended);
+    }
+
+    /// @inheritdoc ILicenseRegistry
+    function revokeLane(uint32 laneNumber) external {
+        if (msg.sender != challenges) revert LicenseRegistry_OnlyChallenges(msg.sender);
+        address lane = _lanes[laneNumber].lane;
+        if (laneRevokedAt[laneNumber] != 0) return;
+        laneRevokedAt[laneNumber] = uint48(block.timestamp);
+        emit LaneRevoked(laneNumber, lane);
     }
 
     /// @inheritdoc ILicenseRegistry
@@ -192,6 +198,12 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         _floorContributorsBps = contributorsBps;
         _floorCommunityBps = communityBps;
         emit FloorsSet(contributorsBps, communityBps);
+    }
+
+    /// @inheritdoc ILicenseRegistry
+    function setBondEpochs(uint16 epochs) external restricted {
+        bondEpochs = epochs;
+        emit BondEpochsSet(epochs);
     }
 
     /// @inheritdoc ILicenseRegistry
@@ -218,8 +230,13 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
 
     /// @inheritdoc ILicenseRegistry
     function communityOf(uint32 licenseId) external view returns (address bound) {
-        bound = _communities[licenseId];
+        bound = _fates[licenseId].community;
         if (bound == address(0)) revert LicenseRegistry_UnknownLicense(licenseId);
+    }
+
+    /// @inheritdoc ILicenseRegistry
+    function cooledOff(uint32 licenseId) external view returns (bool) {
+        return _fates[licenseId].cooledOff;
     }
 
     /// @inheritdoc ILicenseRegistry
@@ -254,15 +271,43 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         emit CommunitySet(community_);
     }
 
+    /// @dev All that the registry keeps of an offer. Fees and bonds find the rest by the offer's hash.
+    function _record(LicenseOffer calldata offer, bytes32 digest) private returns (uint32 licenseId) {
+        licenseId = ++licenseCount;
+        _pricings[licenseId] = LicensePricing({
+            pricePerMillionUnits: offer.pricePerMillionUnits,
+            maxChargePerEpoch: offer.maxChargePerEpoch,
+            communityBps: offer.communityBps,
+            stewardBps: offer.stewardBps,
+            platformBps: offer.platformBps,
+            operatorsBps: offer.operatorsBps
+        });
+        _licenses[licenseId] = License({
+            buyer: offer.buyer,
+            startsAt: uint48(offer.startsAt),
+            endsAt: uint48(offer.endsAt),
+            steward: offer.steward,
+            acceptedAt: uint48(block.timestamp),
+            meterKind: MeterKind(offer.meterKind),
+            suspended: false,
+            coolingOffSeconds: offer.coolingOffSeconds,
+            noticeSeconds: offer.noticeSeconds,
+            collectionHash: offer.collectionHash,
+            documentHash: offer.documentHash,
+            offerHash: digest,
+            rosterRoot: 0
+        });
+        _fates[licenseId].community = community;
+    }
+
     /// @dev Every nonce of a steward works once, accepted or canceled.
     function _useNonce(address steward, uint256 nonce) private {
         if (offerUsed[steward][nonce]) revert LicenseRegistry_OfferUsed(steward, nonce);
         offerUsed[steward][nonce] = true;
     }
 
-    /// @dev An end can come closer, never go further away and never lie in the past.
+    /// @dev An end can come closer, never go further away, and none is moved into the past.
     function _endBy(License storage found, uint32 licenseId, uint256 latestEnd) private {
-        _requireRunning(found, licenseId);
         if (latestEnd < found.endsAt) found.endsAt = uint48(latestEnd);
         emit LicenseEndSet(licenseId, found.endsAt, msg.sender);
     }
@@ -283,14 +328,8 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
             offer.startsAt >= offer.endsAt || offer.endsAt > type(uint48).max || offer.endsAt <= block.timestamp
         ) revert LicenseRegistry_BadTerm(offer.startsAt, offer.endsAt);
         if (offer.maxChargePerEpoch == 0) revert LicenseRegistry_ZeroCap();
-    }
-
-    /// @dev Nothing collects these yet; signing them away silently would cheat the steward.
-    function _requireSupportedTerms(LicenseOffer calldata offer) private pure {
-        if (offer.upfrontFee != 0) revert LicenseRegistry_UnsupportedTerm("upfrontFee");
-        if (offer.usageBond != 0) revert LicenseRegistry_UnsupportedTerm("usageBond");
-        if (offer.milestonesHash != 0) revert LicenseRegistry_UnsupportedTerm("milestonesHash");
-        if (offer.royaltyHash != 0) revert LicenseRegistry_UnsupportedTerm("royaltyHash");
+        uint256 leastBond = uint256(offer.maxChargePerEpoch) * bondEpochs;
+        if (offer.usageBond < leastBond) revert LicenseRegistry_BondTooSmall(offer.usageBond, leastBond);
     }
 
     function _existing(uint32 licenseId) private view returns (License storage found) {

@@ -9,24 +9,33 @@ import {ReportHash} from "./libraries/ReportHash.sol";
 import {EpochReport, ReportLine} from "./types/Report.sol";
 import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 /// @title UsageSettlement
-/// @notice The only caller of escrow and of issue. Rules and guarantees: {IUsageSettlement}.
+/// @notice The only caller of escrow's reserve, release and draw and of splitter's issue. Rules and guarantees: {IUsageSettlement}.
 contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyGuardTransient {
     uint256 private constant MAX_LINES = 100;
     uint256 private constant MAX_GUARDIAN_REJECTIONS = 3;
 
-    /// @dev State and dispute window in one slot: every report reads both.
+    /// @dev All that a submit reads and writes, in one slot. A report is pending while finalizableAt is not 0.
     struct Progress {
         uint32 lastEpoch;
-        uint48 lastPeriodEnd;
-        uint48 lastFinalizedBlock;
-        uint48 finalizableAt;
+        uint40 lastPeriodEnd;
+        uint40 finalizableAt;
+        uint40 lastSubmittedAt;
         uint32 nextAttempt;
         uint32 disputeWindowSeconds;
+        uint16 openDisputes;
         uint8 rejections;
-        bool pending;
+        bool stopped;
+    }
+
+    /// @dev What only finalizing and issuing the reserve write.
+    struct Finality {
+        uint40 lastFinalizedAt;
+        uint40 lastFinalizedBlock;
+        uint32 reserveIssuedEpoch;
     }
 
     /// @inheritdoc IUsageSettlement
@@ -45,10 +54,16 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
     bool public immutable checksCutoffBlock;
 
     Progress private _progress;
+    Finality private _finality;
     /// @inheritdoc IUsageSettlement
     uint96 public noteMinimum;
     /// @inheritdoc IUsageSettlement
     mapping(uint64 epoch => bytes32) public reportHash;
+
+    modifier onlyDisputes() {
+        if (msg.sender != disputes) revert UsageSettlement_OnlyDisputes(msg.sender);
+        _;
+    }
 
     /// @param genesis Start of the first epoch, in seconds of chain time.
     /// @param checkCutoffHash False only where block.number and blockhash are another chain's.
@@ -71,7 +86,7 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         if (splitter_ == address(0)) revert UsageSettlement_ZeroAddress("splitter");
         if (disputes_ == address(0)) revert UsageSettlement_ZeroAddress("disputes");
         if (windDown_ == address(0)) revert UsageSettlement_ZeroAddress("windDown");
-        if (genesis == 0 || epochSeconds_ == 0) revert UsageSettlement_BadClock(genesis, epochSeconds_);
+        if (genesis == 0 || genesis > type(uint40).max || epochSeconds_ == 0) revert UsageSettlement_BadClock(genesis, epochSeconds_);
         committee = committee_;
         escrow = escrow_;
         splitter = splitter_;
@@ -79,7 +94,11 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         windDown = windDown_;
         epochSeconds = epochSeconds_;
         checksCutoffBlock = checkCutoffHash;
-        _progress.lastPeriodEnd = genesis;
+        _progress.lastPeriodEnd = uint40(genesis);
+        // Until the first report the clock of the wind-down runs from the first day that could have had one.
+        uint40 start = uint40(Math.max(genesis, block.timestamp));
+        _progress.lastSubmittedAt = start;
+        _finality.lastFinalizedAt = start;
         _setDisputeWindow(disputeWindowSeconds_);
         _setNoteMinimum(noteMinimum_);
         // The others were built on predicted addresses, and this is the last of those that hold or move buyers' and
@@ -107,8 +126,8 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         );
 
         uint256 finalizableAt = block.timestamp + current.disputeWindowSeconds;
-        _progress.pending = true;
-        _progress.finalizableAt = uint48(finalizableAt);
+        _progress.finalizableAt = uint40(finalizableAt);
+        _progress.lastSubmittedAt = uint40(block.timestamp);
         reportHash[report.epoch] = structHash;
         emit ReportSubmitted(report.epoch, report.attempt, structHash, finalizableAt);
 
@@ -134,26 +153,71 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
     }
 
     /// @inheritdoc IUsageSettlement
+    function rejectProven(EpochReport calldata report, string calldata reason) external nonReentrant {
+        if (msg.sender != disputes && msg.sender != windDown) revert UsageSettlement_OnlyProof(msg.sender);
+        _reject(_progress, report, reason);
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function holdFinalization(bytes32 structHash) external onlyDisputes {
+        _requirePendingHash(structHash);
+        emit FinalizationHeld(structHash, ++_progress.openDisputes);
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function releaseFinalization(bytes32 structHash) external onlyDisputes {
+        _requirePendingHash(structHash);
+        if (_progress.openDisputes == 0) revert UsageSettlement_NoDisputeOpen();
+        emit FinalizationReleased(structHash, --_progress.openDisputes);
+    }
+
+    /// @inheritdoc IUsageSettlement
     function finalize(EpochReport calldata report) external nonReentrant {
         Progress memory current = _progress;
         bytes32 structHash = _requirePending(current, report);
         if (block.timestamp < current.finalizableAt) {
             revert UsageSettlement_WindowOpen(current.finalizableAt, block.timestamp);
         }
-        _progress = Progress({
-            lastEpoch: uint32(report.epoch),
-            lastPeriodEnd: uint48(report.periodEnd),
-            lastFinalizedBlock: uint48(block.number),
-            finalizableAt: 0,
-            nextAttempt: 0,
-            disputeWindowSeconds: current.disputeWindowSeconds,
-            rejections: 0,
-            pending: false
-        });
+        if (current.openDisputes != 0) revert UsageSettlement_DisputeOpen(current.openDisputes);
+        current.lastEpoch = uint32(report.epoch);
+        current.lastPeriodEnd = uint40(report.periodEnd);
+        current.finalizableAt = 0;
+        current.nextAttempt = 0;
+        current.rejections = 0;
+        _progress = current;
+        _finality.lastFinalizedAt = uint40(block.timestamp);
+        _finality.lastFinalizedBlock = uint40(block.number);
         emit ReportFinalized(report.epoch, structHash, report.notesTotal, report.noteCount);
 
         IRoyaltyEscrow(escrow).draw(report.lines);
         IRoyaltySplitter(splitter).issue(2 * report.epoch, report.notesRoot, report.notesTotal, report.noteCount);
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function issueReserve(EpochReport calldata report) external nonReentrant {
+        Progress memory current = _progress;
+        uint32 lastEpoch = current.lastEpoch;
+        // A pending report was measured against a pool that still holds this reserve.
+        if (current.finalizableAt != 0) revert UsageSettlement_ReportPending(uint48(lastEpoch) + 1);
+        if (report.epoch != lastEpoch) revert UsageSettlement_WrongEpoch(report.epoch, lastEpoch);
+        bytes32 structHash = _requireFinalized(lastEpoch, report);
+        if (_finality.reserveIssuedEpoch == lastEpoch) revert UsageSettlement_ReserveAlreadyIssued(lastEpoch);
+        if (msg.sender != windDown && !IOracleCommittee(committee).issuesReserveFirst(uint64(lastEpoch) + 1)) {
+            revert UsageSettlement_ReserveNotDue(lastEpoch);
+        }
+        _finality.reserveIssuedEpoch = lastEpoch;
+        emit ReserveIssued(lastEpoch, structHash, report.reserveTotal, report.reserveCount);
+
+        IRoyaltySplitter(splitter).issue(
+            2 * report.epoch + 1, report.reserveRoot, report.reserveTotal, report.reserveCount
+        );
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function stop() external {
+        if (msg.sender != windDown) revert UsageSettlement_OnlyWindDown(msg.sender);
+        _progress.stopped = true;
+        emit Stopped();
     }
 
     /// @inheritdoc IUsageSettlement
@@ -172,12 +236,47 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         return State({
             lastEpoch: current.lastEpoch,
             lastPeriodEnd: current.lastPeriodEnd,
-            lastFinalizedBlock: current.lastFinalizedBlock,
+            lastFinalizedBlock: _finality.lastFinalizedBlock,
             finalizableAt: current.finalizableAt,
             nextAttempt: current.nextAttempt,
             rejections: current.rejections,
-            pending: current.pending
+            pending: current.finalizableAt != 0
         });
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function requirePending(EpochReport calldata report) external view returns (bytes32 structHash) {
+        return _requirePending(_progress, report);
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function requireFinalized(EpochReport calldata report) external view returns (bytes32 structHash) {
+        return _requireFinalized(_progress.lastEpoch, report);
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function openDisputes() external view returns (uint16) {
+        return _progress.openDisputes;
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function reserveIssuedEpoch() external view returns (uint64) {
+        return _finality.reserveIssuedEpoch;
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function lastSubmittedAt() external view returns (uint48) {
+        return _progress.lastSubmittedAt;
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function lastFinalizedAt() external view returns (uint48) {
+        return _finality.lastFinalizedAt;
+    }
+
+    /// @inheritdoc IUsageSettlement
+    function stopped() external view returns (bool) {
+        return _progress.stopped;
     }
 
     /// @inheritdoc IUsageSettlement
@@ -197,8 +296,8 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
 
     function _reject(Progress memory current, EpochReport calldata report, string calldata reason) private {
         bytes32 structHash = _requirePending(current, report);
-        current.pending = false;
         current.finalizableAt = 0;
+        current.openDisputes = 0;
         current.nextAttempt = report.attempt + 1;
         _progress = current;
         delete reportHash[report.epoch];
@@ -224,7 +323,8 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
     function _requireNext(Progress memory current, EpochReport calldata report) private view {
         uint32 lastEpoch = current.lastEpoch;
         uint64 expectedEpoch = uint64(lastEpoch) + 1;
-        if (current.pending) revert UsageSettlement_ReportPending(uint48(expectedEpoch));
+        if (current.stopped) revert UsageSettlement_Stopped();
+        if (current.finalizableAt != 0) revert UsageSettlement_ReportPending(uint48(expectedEpoch));
         if (report.epoch != expectedEpoch) revert UsageSettlement_WrongEpoch(report.epoch, expectedEpoch);
         if (report.attempt < current.nextAttempt) {
             revert UsageSettlement_AttemptTooLow(report.attempt, current.nextAttempt);
@@ -257,10 +357,30 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         view
         returns (bytes32 structHash)
     {
-        if (!current.pending) revert UsageSettlement_NothingPending();
+        if (current.finalizableAt == 0) revert UsageSettlement_NothingPending();
         structHash = ReportHash.hash(report);
         bytes32 pending = reportHash[uint64(current.lastEpoch) + 1];
         if (structHash != pending) revert UsageSettlement_WrongReport(structHash, pending);
+    }
+
+    /// @dev Whoever holds or releases says which report: one that was rejected meanwhile is no longer pending.
+    function _requirePendingHash(bytes32 structHash) private view {
+        Progress memory current = _progress;
+        if (current.finalizableAt == 0) revert UsageSettlement_NothingPending();
+        bytes32 pending = reportHash[uint64(current.lastEpoch) + 1];
+        if (structHash != pending) revert UsageSettlement_WrongReport(structHash, pending);
+    }
+
+    /// @dev Epoch 0 has no report and a hash of 0, which nothing hashes to.
+    function _requireFinalized(uint32 lastEpoch, EpochReport calldata report)
+        private
+        view
+        returns (bytes32 structHash)
+    {
+        if (report.epoch > lastEpoch) revert UsageSettlement_NotFinalized(report.epoch, lastEpoch);
+        structHash = ReportHash.hash(report);
+        bytes32 finalized = reportHash[report.epoch];
+        if (structHash != finalized) revert UsageSettlement_WrongReport(structHash, finalized);
     }
 
     /// @dev Ascending ids are distinct licenses, so no account is held or drawn twice; id 0 is none.

@@ -6,11 +6,13 @@ import {License, LicenseOffer, LicensePricing, LaneRegistration} from "../types/
 /// @title Licenses and the lanes that count their use
 /// @notice A steward signs an offer, the named buyer accepts it, and from then on its terms never change.
 ///
-/// Safety: terms, splits and floors are fixed at acceptance; no role can edit a license, a lane or a roster.
+/// Safety: terms, splits, floors and the community are fixed at acceptance; no role can edit a license, a lane or a
+/// roster; no license exists whose upfront fee and bond were not paid.
 /// Liveness: a steward who never sets a roster root leaves usage counted and due, but not charged.
 interface ILicenseRegistry {
     event TemplateSet(bytes32 indexed templateHash, bool approved);
     event FloorsSet(uint16 contributorsBps, uint16 communityBps);
+    event BondEpochsSet(uint16 epochs);
     event CommunitySet(address indexed community);
     event LicenseAccepted(
         uint32 indexed licenseId, address indexed steward, address indexed buyer, bytes32 offerHash, LicenseOffer offer
@@ -25,6 +27,7 @@ interface ILicenseRegistry {
         uint64 validTo,
         uint128 unitCap
     );
+    event LaneRevoked(uint32 indexed laneNumber, address indexed lane);
     event RosterSet(uint32 indexed licenseId, bytes32 rosterRoot);
     event OfferCanceled(address indexed steward, uint256 nonce);
 
@@ -45,8 +48,7 @@ interface ILicenseRegistry {
     );
     error LicenseRegistry_BadTerm(uint64 startsAt, uint64 endsAt);
     error LicenseRegistry_ZeroCap();
-    /// @notice The offer asks for a consideration this version cannot collect; it refuses rather than ignore it.
-    error LicenseRegistry_UnsupportedTerm(string term);
+    error LicenseRegistry_BondTooSmall(uint96 usageBond, uint256 least);
     error LicenseRegistry_BadStewardSignature(address steward, bytes32 digest);
     error LicenseRegistry_BadLaneSignature(address lane, bytes32 digest);
     error LicenseRegistry_LaneTaken(address lane, uint32 laneNumber);
@@ -55,10 +57,13 @@ interface ILicenseRegistry {
     error LicenseRegistry_LicenseEnded(uint32 licenseId, uint48 endsAt);
     error LicenseRegistry_LicenseSuspended(uint32 licenseId);
     error LicenseRegistry_CoolingOffOver(uint32 licenseId, uint256 endedAt);
+    error LicenseRegistry_AlreadyCooledOff(uint32 licenseId);
+    error LicenseRegistry_OnlyChallenges(address caller);
     error LicenseRegistry_BadFloors(uint16 contributorsBps, uint16 communityBps);
     error LicenseRegistry_ZeroRosterRoot(uint32 licenseId);
 
-    /// @notice Accept a steward's signed offer. Only the buyer it names may call.
+    /// @notice Accept a steward's signed offer. Only the buyer it names may call, who has approved `fees` for the
+    /// upfront fee and `bonds` for the usage bond: both are paid now, or there is no license.
     /// @return licenseId 1, 2, 3 … in order of acceptance.
     function accept(LicenseOffer calldata offer, bytes calldata stewardSignature) external returns (uint32 licenseId);
 
@@ -77,17 +82,26 @@ interface ILicenseRegistry {
     /// @notice Buyer or steward ends the license after its notice period. Ending never blocks units already used.
     function giveNotice(uint32 licenseId) external;
 
-    /// @notice The buyer leaves at once, within the cooling-off time.
+    /// @notice The buyer leaves at once, within the cooling-off time, once. That the license has ended already, by
+    /// somebody's notice or by its terms, takes nothing of this right.
     function coolOff(uint32 licenseId) external;
 
     /// @notice The steward stops (or resumes) the registration of new lanes. Past units stay payable.
     function setSuspended(uint32 licenseId, bool suspended) external;
+
+    /// @notice Challenges: mark a lane whose key was proven to cheat. Doing it again changes nothing.
+    /// @dev Reverts (panic 0x32) beyond laneCount.
+    function revokeLane(uint32 laneNumber) external;
 
     /// @notice Council: approve or withdraw an offer template.
     function setTemplate(bytes32 templateHash, bool approved) external;
 
     /// @notice Council: the least that contributors and community must get in offers accepted from now on.
     function setFloors(uint16 contributorsBps, uint16 communityBps) external;
+
+    /// @notice Council: offers accepted from now on carry a usage bond of at least maxChargePerEpoch x epochs: what a
+    /// buyer could use before its hiding it can be proven. 0 asks for none.
+    function setBondEpochs(uint16 epochs) external;
 
     /// @notice Council: who receives the community's share of licenses accepted from now on.
     function setCommunity(address community_) external;
@@ -103,6 +117,7 @@ interface ILicenseRegistry {
     function community() external view returns (address);
     function licenseCount() external view returns (uint32);
     function laneCount() external view returns (uint32);
+    function bondEpochs() external view returns (uint16);
     function floors() external view returns (uint16 contributorsBps, uint16 communityBps);
     function templateApproved(bytes32 templateHash) external view returns (bool);
     function offerUsed(address steward, uint256 nonce) external view returns (bool);
@@ -114,6 +129,12 @@ interface ILicenseRegistry {
     /// @notice Who receives the community's share of a license: the community at its acceptance.
     /// @dev Reverts for a license that does not exist.
     function communityOf(uint32 licenseId) external view returns (address);
+    /// @notice Whether the buyer left within the cooling-off time.
+    function cooledOff(uint32 licenseId) external view returns (bool);
+    /// @notice When a roster root was first set for a license, in seconds; 0 if it never was.
+    function rosterSetAt(uint32 licenseId, bytes32 rosterRoot) external view returns (uint48);
+    /// @notice When a lane was revoked, in seconds; 0 if it was not.
+    function laneRevokedAt(uint32 laneNumber) external view returns (uint48);
     /// @dev Lanes are numbered from 0; reverts (panic 0x32) beyond laneCount.
     function laneAt(uint32 laneNumber) external view returns (LaneRegistration memory);
     /// @return registered Whether the key is a lane at all; laneNumber is meaningless otherwise.
