@@ -8,7 +8,8 @@ from typing import Self
 
 from usufruct_chain import artifacts, calls, signatures
 from usufruct_chain.contracts import Contracts
-from usufruct_chain.deploy import DeployConfig, deploy
+from usufruct_chain.deploy import deploy
+from usufruct_chain.deploy_config import DeployConfig
 from usufruct_chain.sender import Sender
 from usufruct_protocol.eip712 import epoch_report_hash
 from usufruct_protocol.keccak import keccak256
@@ -135,6 +136,7 @@ class GasWorld:
             platform=_beneficiary("platform"),
             operators=_beneficiary("operators"),
             custodian=_beneficiary("custodian"),
+            remediation_fund=_beneficiary("remediation fund"),
             genesis_s=GENESIS_S,
             epoch_seconds=EPOCH_SECONDS,
             dispute_window_seconds=DISPUTE_WINDOW_SECONDS,

@@ -13,11 +13,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 from usufruct_chain.connection import close, connect
-from usufruct_chain.deploy import DeployConfig, deploy
+from usufruct_chain.deploy import deploy
+from usufruct_chain.deploy_config import DeployConfig
 from usufruct_chain.deployment import Deployment
 from usufruct_chain.rpc import Rpc, quantity
 from usufruct_chain.sender import Sender
@@ -63,6 +63,7 @@ def parser() -> argparse.ArgumentParser:
         ("platform", "receives the platform's share"),
         ("operators", "receives the operators' share"),
         ("custodian", "holds the reserve of people without an address"),
+        ("remediation-fund", "receives what bonds lose, less the rewards"),
     ):
         command.add_argument(f"--{name}", required=True, metavar="ADDRESS", help=meaning)
     command.add_argument(
@@ -109,6 +110,7 @@ def config_from(given: argparse.Namespace) -> DeployConfig:
         platform=given.platform,
         operators=given.operators,
         custodian=given.custodian,
+        remediation_fund=given.remediation_fund,
         genesis_s=given.genesis,
         epoch_seconds=given.epoch_seconds,
         dispute_window_seconds=given.dispute_window_seconds,
@@ -149,7 +151,7 @@ def dev(rpc_url: str | None = None) -> Deployment:
         sender = Sender(w3, dev_key(0))
         rpc = Rpc(w3)
         rpc.request("anvil_setBalance", sender.address, hex(BALANCE_WEI))
-        people = [checksum_address(address_of(dev_key(number))) for number in range(1, 11)]
+        people = [checksum_address(address_of(dev_key(number))) for number in range(1, 12)]
         config = DeployConfig(
             council=people[0],
             guardian=people[1],
@@ -157,6 +159,7 @@ def dev(rpc_url: str | None = None) -> Deployment:
             platform=people[3],
             operators=people[4],
             custodian=people[5],
+            remediation_fund=people[10],
             signers=tuple(people[6:10]),
             genesis_s=quantity(rpc.request("eth_getBlockByNumber", "latest", False)["timestamp"]),
             epoch_seconds=86_400,
@@ -173,7 +176,7 @@ def dev(rpc_url: str | None = None) -> Deployment:
 
 def show(deployment: Deployment) -> None:
     """Print it as the JSON that the deployment file holds."""
-    print(json.dumps(asdict(deployment), indent=2))
+    print(json.dumps(deployment.content(), indent=2))
 
 
 if __name__ == "__main__":

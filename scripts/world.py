@@ -14,7 +14,8 @@ from typing import Final
 from usufruct_chain import calls
 from usufruct_chain.connection import connect
 from usufruct_chain.contracts import Contracts
-from usufruct_chain.deploy import DeployConfig, deploy
+from usufruct_chain.deploy import deploy
+from usufruct_chain.deploy_config import DeployConfig
 from usufruct_chain.deployment import Deployment
 from usufruct_chain.reader import Reader
 from usufruct_chain.sender import Sender
@@ -161,6 +162,7 @@ def _config(chain: Anvil, clock: Clock, note_minimum: int) -> DeployConfig:
         platform=_address_named("platform"),
         operators=_address_named("operators"),
         custodian=_address_named("custodian"),
+        remediation_fund=_address_named("remediation fund"),
         genesis_s=clock.genesis_s,
         epoch_seconds=clock.epoch_seconds,
         dispute_window_seconds=clock.dispute_window_seconds,

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
+from typing import Any, Final
 
 from eth_typing import ChecksumAddress
+from usufruct_protocol.errors import ConfigInvalid
 from web3 import Web3
 from web3.contract import Contract
 
@@ -29,32 +30,14 @@ class Contracts:
         return self._contract(self.deployment.token, artifacts.load_test(artifacts.TEST_TOKEN).abi)
 
     @cached_property
-    def access_manager(self) -> Contract:
-        return self._contract(self.deployment.access_manager, artifacts.load("AccessManager").abi)
-
-    @cached_property
-    def registry(self) -> Contract:
-        return self._contract(self.deployment.registry, artifacts.load("LicenseRegistry").abi)
-
-    @cached_property
-    def committee(self) -> Contract:
-        return self._contract(self.deployment.committee, artifacts.load("OracleCommittee").abi)
-
-    @cached_property
-    def escrow(self) -> Contract:
-        return self._contract(self.deployment.escrow, artifacts.load("RoyaltyEscrow").abi)
-
-    @cached_property
-    def splitter(self) -> Contract:
-        return self._contract(self.deployment.splitter, artifacts.load("RoyaltySplitter").abi)
-
-    @cached_property
-    def settlement(self) -> Contract:
-        return self._contract(self.deployment.settlement, artifacts.load("UsageSettlement").abi)
-
-    @cached_property
     def views(self) -> ContractViews:
         return ContractViews(self.deployment)
+
+    def __getattr__(self, place: str) -> Contract:
+        """The contract at a place of artifacts.CONTRACTS. Raises: ConfigInvalid if there is none."""
+        found = self._contract(_address(self.deployment, place), artifacts.load_or_reserve(_NAMES[place]).abi)
+        setattr(self, place, found)
+        return found
 
     def _contract(self, address: str, abi: list[dict[str, Any]]) -> Contract:
         return self.w3.eth.contract(address=ChecksumAddress(address), abi=abi)  # type: ignore[arg-type]
@@ -65,9 +48,22 @@ class ContractViews:
 
     def __init__(self, deployment: Deployment) -> None:
         self.token = Views(deployment.token, artifacts.load_test(artifacts.TEST_TOKEN).abi)
-        self.access_manager = Views(deployment.access_manager, artifacts.load("AccessManager").abi)
-        self.registry = Views(deployment.registry, artifacts.load("LicenseRegistry").abi)
-        self.committee = Views(deployment.committee, artifacts.load("OracleCommittee").abi)
-        self.escrow = Views(deployment.escrow, artifacts.load("RoyaltyEscrow").abi)
-        self.splitter = Views(deployment.splitter, artifacts.load("RoyaltySplitter").abi)
-        self.settlement = Views(deployment.settlement, artifacts.load("UsageSettlement").abi)
+        self._deployment = deployment
+
+    def __getattr__(self, place: str) -> Views:
+        """The views of the contract at a place. Raises: ConfigInvalid if there is none."""
+        found = Views(_address(self._deployment, place), artifacts.load_or_reserve(_NAMES[place]).abi)
+        setattr(self, place, found)
+        return found
+
+
+_NAMES: Final = {place: name for name, place in artifacts.CONTRACTS.items()}
+
+
+def _address(deployment: Deployment, place: str) -> str:
+    if place not in _NAMES:
+        raise AttributeError(f"a deployment has no {place}")
+    address: str = getattr(deployment, place)
+    if not address:
+        raise ConfigInvalid(f"the deployment file names no {place}", hint="it is one of an older version")
+    return address

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.signing import checksum_address
 from web3 import Web3
 
-from usufruct_chain import artifacts
+from usufruct_chain import artifacts, contract_set
 from usufruct_chain.abi import selector_of, topic_of
+from usufruct_chain.artifacts import CONTRACTS
 from usufruct_chain.connection import check_chain_id
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
@@ -19,12 +21,13 @@ from usufruct_chain.rpc import Rpc, data, hexed
 from usufruct_chain.views import ViewCall
 
 if TYPE_CHECKING:
-    from usufruct_chain.deploy import DeployConfig
+    from usufruct_chain.deploy_config import DeployConfig
 
 Expectation = tuple[str, ViewCall, Any]
 """What is read, the call that reads it, and what it must answer."""
 
-PARTIES = ("community", "steward", "platform", "operators")
+FIXED_PARTIES = ((2, "platform"), (3, "operators"))
+"""Numbers and names of the parties that are the same for every license."""
 
 
 def open_contracts(w3: Web3, deployment: Deployment) -> Contracts:
@@ -59,8 +62,8 @@ def verify(contracts: Contracts, config: DeployConfig, deployer: str, from_block
 
 
 def _require_code(rpc: Rpc, deployment: Deployment) -> None:
-    names = ("token", "access_manager", "registry", "committee", "escrow", "splitter", "settlement")
-    addresses = [getattr(deployment, name) for name in names]
+    named = [(name, getattr(deployment, name)) for name in ("token", *CONTRACTS.values())]
+    names, addresses = zip(*((name, address) for name, address in named if address), strict=True)
     codes = rpc.batch([("eth_getCode", (address, "latest")) for address in addresses])
     missing = [
         f"{name} {address}"
@@ -75,27 +78,8 @@ def _require_code(rpc: Rpc, deployment: Deployment) -> None:
 
 
 def _wiring(contracts: Contracts) -> list[Expectation]:
-    """Every address that is fixed for ever, and the clock."""
-    views, at = contracts.views, contracts.deployment
-    return [
-        ("LicenseRegistry.authority", views.registry.authority(), at.access_manager),
-        ("LicenseRegistry.token", views.registry.token(), at.token),
-        ("OracleCommittee.authority", views.committee.authority(), at.access_manager),
-        ("OracleCommittee.settlement", views.committee.settlement(), at.settlement),
-        ("RoyaltyEscrow.token", views.escrow.token(), at.token),
-        ("RoyaltyEscrow.registry", views.escrow.registry(), at.registry),
-        ("RoyaltyEscrow.settlement", views.escrow.settlement(), at.settlement),
-        ("RoyaltyEscrow.splitter", views.escrow.splitter(), at.splitter),
-        ("RoyaltySplitter.token", views.splitter.token(), at.token),
-        ("RoyaltySplitter.registry", views.splitter.registry(), at.registry),
-        ("RoyaltySplitter.escrow", views.splitter.escrow(), at.escrow),
-        ("RoyaltySplitter.settlement", views.splitter.settlement(), at.settlement),
-        ("UsageSettlement.authority", views.settlement.authority(), at.access_manager),
-        ("UsageSettlement.committee", views.settlement.committee(), at.committee),
-        ("UsageSettlement.escrow", views.settlement.escrow(), at.escrow),
-        ("UsageSettlement.splitter", views.settlement.splitter(), at.splitter),
-        ("UsageSettlement.epochSeconds", views.settlement.epochSeconds(), at.epoch_seconds),
-    ]
+    """Every address that is fixed for ever, and the clock: all that the deployment file knows."""
+    return _stated(contracts, {name: value for name, value in asdict(contracts.deployment).items() if value})
 
 
 def _parameters(contracts: Contracts, config: DeployConfig) -> list[Expectation]:
@@ -103,8 +87,7 @@ def _parameters(contracts: Contracts, config: DeployConfig) -> list[Expectation]
     views = contracts.views
     beneficiaries = [
         (f"RoyaltySplitter.beneficiary({name})", views.splitter.beneficiary(1, party), getattr(config, name))
-        for party, name in enumerate(PARTIES)
-        if name != "steward"
+        for party, name in FIXED_PARTIES
     ]
     templates = [
         (
@@ -118,45 +101,44 @@ def _parameters(contracts: Contracts, config: DeployConfig) -> list[Expectation]
     # lastEpoch, lastPeriodEnd, lastFinalizedBlock, finalizableAt, nextAttempt, rejections, pending
     first_state = (0, config.genesis_s, 0, 0, 0, 0, False)
     return [
+        *_stated(contracts, {name: value for name, value in asdict(config).items() if value is not None}),
         *beneficiaries,
         *templates,
         ("LicenseRegistry.floors", views.registry.floors(), floors),
         ("OracleCommittee.latestVersion", views.committee.latestVersion(), 1),
         ("OracleCommittee.signersOf(1)", views.committee.signersOf(1), (config.signers, 1)),
         (
-            "RoyaltyEscrow.maxMergeDelaySeconds",
-            views.escrow.maxMergeDelaySeconds(),
-            config.max_merge_delay_seconds,
-        ),
-        ("RoyaltySplitter.custodian", views.splitter.custodian(), config.custodian),
-        (
             "UsageSettlement.checksCutoffBlock",
             views.settlement.checksCutoffBlock(),
             config.checks_cutoff_block,
         ),
-        (
-            "UsageSettlement.disputeWindowSeconds",
-            views.settlement.disputeWindowSeconds(),
-            config.dispute_window_seconds,
-        ),
-        ("UsageSettlement.noteMinimum", views.settlement.noteMinimum(), config.note_minimum),
         ("UsageSettlement.state", views.settlement.state(), first_state),
     ]
+
+
+def _stated(contracts: Contracts, known: dict[str, Any]) -> list[Expectation]:
+    """What every contract was told by its constructor and tells again."""
+    expected: list[Expectation] = []
+    for name, place in CONTRACTS.items():
+        if getattr(contracts.deployment, place):
+            views = getattr(contracts.views, place)
+            expected += [
+                (f"{name}.{getter}", getattr(views, getter)(), value)
+                for getter, value in contract_set.stated(name, known)
+                if getter in views
+            ]
+    return expected
 
 
 def _function_roles(contracts: Contracts) -> list[Expectation]:
     """The role of every function that can change anything, and that no contract is closed."""
     manager, at = contracts.views.access_manager, contracts.deployment
-    targets = {
-        "LicenseRegistry": at.registry,
-        "OracleCommittee": at.committee,
-        "UsageSettlement": at.settlement,
-    }
     expected: list[Expectation] = []
-    for name, target in targets.items():
+    for name, functions in FUNCTION_ROLES.items():
+        target = getattr(at, CONTRACTS[name])
         for entry in artifacts.load(name).abi:
             if entry["type"] == "function" and entry["stateMutability"] not in ("view", "pure"):
-                role = FUNCTION_ROLES[name].get(entry["name"], ADMIN_ROLE)
+                role = functions.get(entry["name"], ADMIN_ROLE)
                 call = manager.getTargetFunctionRole(target, selector_of(entry))
                 expected.append((f"the role of {name}.{entry['name']}", call, role))
         expected.append((f"whether {name} is closed", manager.isTargetClosed(target), False))

@@ -81,7 +81,7 @@ def decode_revert(data: bytes) -> CallReverted:
 
 @cache
 def _errors_by_selector() -> dict[bytes, tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    shipped = [artifacts.load(name) for name in artifacts.CONTRACTS]
+    shipped = [artifacts.load_or_reserve(name) for name in artifacts.CONTRACTS]
     shipped.append(artifacts.load_test(artifacts.TEST_TOKEN))
     entries = [
         *_BUILT_IN,

@@ -16,7 +16,12 @@ GUARDIAN_ROLE: Final = 2
 ROLE_NAMES: Final = {ADMIN_ROLE: "admin", COUNCIL_ROLE: "council", GUARDIAN_ROLE: "guardian"}
 
 FUNCTION_ROLES: Final[dict[str, dict[str, int]]] = {
-    "LicenseRegistry": {"setTemplate": COUNCIL_ROLE, "setFloors": COUNCIL_ROLE},
+    "LicenseRegistry": {
+        "setTemplate": COUNCIL_ROLE,
+        "setFloors": COUNCIL_ROLE,
+        "setCommunity": COUNCIL_ROLE,
+        "setBondEpochs": COUNCIL_ROLE,
+    },
     "OracleCommittee": {"rotate": COUNCIL_ROLE},
     "UsageSettlement": {
         "reject": GUARDIAN_ROLE,
@@ -24,5 +29,6 @@ FUNCTION_ROLES: Final[dict[str, dict[str, int]]] = {
         "setDisputeWindow": COUNCIL_ROLE,
         "setNoteMinimum": COUNCIL_ROLE,
     },
+    "OperatorBonds": {"setMinimumBond": COUNCIL_ROLE},
 }
 """Every restricted function of every contract, by contract and name."""

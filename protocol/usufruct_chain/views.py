@@ -60,6 +60,9 @@ class Views:
             if entry["type"] == "function":
                 self._functions[entry["name"]] = _encoder(contract, entry)
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._functions
+
     def __getattr__(self, name: str) -> Callable[..., ViewCall]:
         try:
             return self._functions[name]

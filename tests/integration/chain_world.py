@@ -8,7 +8,8 @@ from dataclasses import dataclass, field, replace
 
 from usufruct_chain import calls, signatures
 from usufruct_chain.contracts import Contracts
-from usufruct_chain.deploy import DeployConfig, deploy
+from usufruct_chain.deploy import deploy
+from usufruct_chain.deploy_config import DeployConfig
 from usufruct_chain.deployment_check import open_contracts
 from usufruct_chain.onchain import Block
 from usufruct_chain.reader import Reader
@@ -185,6 +186,7 @@ def world_config() -> DeployConfig:
         platform=address("platform"),
         operators=address("operators"),
         custodian=address("custodian"),
+        remediation_fund=address("remediation fund"),
         genesis_s=GENESIS_S,
         epoch_seconds=EPOCH_S,
         dispute_window_seconds=WINDOW_S,

@@ -7,59 +7,62 @@ from dataclasses import replace
 from typing import Any
 
 from eth_hash.auto import keccak
+from usufruct_chain import contract_set
+from usufruct_chain.artifacts import CONTRACTS
+from usufruct_chain.roles import COUNCIL_ROLE, GUARDIAN_ROLE
 from usufruct_protocol.report_types import EpochReport, ReportLine
 from usufruct_protocol.terms import LaneRegistration, LicenseOffer
 
 from tests.contracts.evm.chain import Contract, Evm, Receipt
+from tests.contracts.system import (
+    DISPUTE_SECONDS,
+    EPOCH_SECONDS,
+    FLOORS,
+    FOREVER,
+    MERGE_DELAY_SECONDS,
+    NOTE_MINIMUM,
+    TEMPLATE,
+    People,
+    committee_of,
+    system_config,
+)
 from tests.contracts.trees import RawTree
 from tests.contracts.wire import (
     LICENSES,
     ZERO_HASH,
     Account,
-    account,
     authorization_nonce,
     quorum_blob,
     sign,
     typed_digest,
 )
 
-COUNCIL_ROLE = 1
-GUARDIAN_ROLE = 2
-EPOCH_SECONDS = 86_400
-DISPUTE_SECONDS = 3_600
-MERGE_DELAY_SECONDS = 7_200
-NOTE_MINIMUM = 1_000
-FLOORS = (5_000, 500)
-TEMPLATE = keccak(b"template")
-SYSTEM = ("LicenseRegistry", "OracleCommittee", "RoyaltyEscrow", "RoyaltySplitter", "UsageSettlement")
 RECEIVE = "ReceiveWithAuthorization"
-FOREVER = 2**64 - 1
 NO_NOTES = RawTree([])
 
-
-class People:
-    """Who acts, by role."""
-
-    admin: Account = account("admin")
-    council: Account = account("council")
-    guardian: Account = account("guardian")
-    steward: Account = account("steward")
-    buyer: Account = account("buyer")
-    stranger: Account = account("stranger")
-    community: Account = account("community")
-    platform: Account = account("platform")
-    operators: Account = account("operators")
-    custodian: Account = account("custodian")
-
-
-def committee_of(count: int, tag: str = "signer") -> list[Account]:
-    """Return that many signers, by ascending address as the committee wants them."""
-    made = (account(f"{tag} {number}") for number in range(count))
-    return sorted(made, key=lambda signer: int(signer.address, 16))
+__all__ = [
+    "COUNCIL_ROLE",
+    "DISPUTE_SECONDS",
+    "EPOCH_SECONDS",
+    "FLOORS",
+    "FOREVER",
+    "GUARDIAN_ROLE",
+    "MERGE_DELAY_SECONDS",
+    "NOTE_MINIMUM",
+    "TEMPLATE",
+    "People",
+    "World",
+    "committee_of",
+]
 
 
 class World:
-    """A deployed, wired set of contracts with approved template and floors."""
+    """A deployed, wired set of contracts with approved template and floors.
+
+    Each contract is an attribute under its place in artifacts.CONTRACTS: `world.registry`,
+    `world.challenges`, `world.license_bonds` …; `world.manager` is the AccessManager, where `people.admin`
+    stays admin.
+    """
 
     people = People
 
@@ -67,62 +70,40 @@ class World:
         self, evm: Evm, token: str = "TestUSDC", token_args: tuple[Any, ...] = (), *, signer_count: int = 4
     ) -> None:
         self.evm = evm
-        self.signers: dict[int, list[Account]] = {}
         self.offers_made = 0
-        for name in (*SYSTEM, "AccessManager", token):
+        for name in (*CONTRACTS, token):
             evm.know(name)
         self.token = evm.deploy(token, *token_args, sender=self.people.stranger)
-        self._deploy(committee_of(signer_count))
-        self._grant_roles()
-        self.registry.setTemplate(TEMPLATE, True, sender=self.people.council)
-        self.registry.setFloors(*FLOORS, sender=self.people.council)
-
-    def _deploy(self, signers: list[Account]) -> None:
-        admin, people, evm = self.people.admin, self.people, self.evm
         self.genesis = evm.timestamp
-        self.manager = evm.deploy("AccessManager", admin, sender=admin)
-        escrow, splitter, settlement = (evm.next_address(admin, ahead) for ahead in (2, 3, 4))
-        neighbors = (settlement, splitter)
-        self.registry = evm.deploy("LicenseRegistry", self.manager, self.token, sender=admin)
-        self.committee = evm.deploy("OracleCommittee", self.manager, settlement, signers, sender=admin)
-        self.escrow = evm.deploy(
-            "RoyaltyEscrow", self.token, self.registry, *neighbors, MERGE_DELAY_SECONDS, sender=admin
-        )
-        parties = (people.community, people.platform, people.operators, people.custodian)
-        self.splitter = evm.deploy(
-            "RoyaltySplitter", self.token, self.registry, escrow, settlement, parties, sender=admin
-        )
-        self.settlement = evm.deploy(
-            "UsageSettlement",
-            self.manager,
-            self.committee,
-            escrow,
-            splitter,
-            self.genesis,
-            EPOCH_SECONDS,
-            DISPUTE_SECONDS,
-            NOTE_MINIMUM,
-            True,
-            sender=admin,
-        )
-        deployed = (self.escrow.address, self.splitter.address, self.settlement.address)
-        assert deployed == (escrow, splitter, settlement)
-        self.signers[self.committee.latestVersion()] = signers
+        signers = committee_of(signer_count)
+        self.config = system_config(self.token.address, signers, self.genesis)
+        self._deploy()
+        self.signers = {self.committee.latestVersion(): signers}
+        self._grant_roles()
+        for place, function, arguments in contract_set.first_settings(self.config):
+            getattr(getattr(self, place), function)(*arguments, sender=self.people.council)
+
+    @property
+    def contracts(self) -> dict[str, Contract]:
+        """Every contract of the set by its name, in the order of deployment."""
+        return {name: getattr(self, place) for name, place in CONTRACTS.items()}
+
+    def _deploy(self) -> None:
+        admin = self.people.admin
+        at = contract_set.predicted(lambda ahead: self.evm.next_address(admin, ahead))
+        for name, place in CONTRACTS.items():
+            arguments = contract_set.constructor_arguments(name, self.config, at, admin.address)
+            contract = self.evm.deploy(name, *arguments.values(), sender=admin)
+            assert contract.address == at[place]
+            setattr(self, place, contract)
+        self.manager = self.access_manager
 
     def _grant_roles(self) -> None:
         admin = self.people.admin
-        rights = {
-            COUNCIL_ROLE: {
-                self.registry: ["setTemplate", "setFloors"],
-                self.committee: ["rotate"],
-                self.settlement: ["setDisputeWindow", "setNoteMinimum", "rejectByCouncil"],
-            },
-            GUARDIAN_ROLE: {self.settlement: ["reject"]},
-        }
-        for role, targets in rights.items():
-            for target, names in targets.items():
-                selectors = [target.selector(name) for name in names]
-                self.manager.setTargetFunctionRole(target, selectors, role, sender=admin)
+        for grant in contract_set.grants():
+            target = getattr(self, grant.place)
+            selectors = [target.selector(name) for name in grant.functions]
+            self.manager.setTargetFunctionRole(target, selectors, grant.role, sender=admin)
         self.manager.grantRole(COUNCIL_ROLE, self.people.council, 0, sender=admin)
         self.manager.grantRole(GUARDIAN_ROLE, self.people.guardian, 0, sender=admin)
 

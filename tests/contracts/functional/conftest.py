@@ -3,36 +3,18 @@
 from __future__ import annotations
 
 import gc
-import json
 from dataclasses import replace
-from pathlib import Path
 
+import brownie
 import pytest
-from brownie import (
-    Contract,
-    LicenseRegistry,
-    OracleCommittee,
-    RoyaltyEscrow,
-    RoyaltySplitter,
-    TestUSDC,
-    UsageSettlement,
-    chain,
-)
+from brownie import Contract, TestUSDC, chain
+from usufruct_chain import contract_set
+from usufruct_chain.artifacts import CONTRACTS, load_or_reserve
+from usufruct_chain.roles import COUNCIL_ROLE, GUARDIAN_ROLE
 from usufruct_protocol.terms import LaneRegistration, LicenseOffer
 
-from tests.contracts.functional.scene import (
-    COUNCIL_ROLE,
-    DISPUTE_SECONDS,
-    EPOCH_SECONDS,
-    FLOORS,
-    FOREVER,
-    GUARDIAN_ROLE,
-    MERGE_DELAY_SECONDS,
-    NOTE_MINIMUM,
-    TEMPLATE,
-    Nodes,
-    now,
-)
+from tests.contracts.functional.scene import Nodes, now
+from tests.contracts.system import FOREVER, TEMPLATE, committee_of, system_config
 from tests.contracts.wire import (
     LICENSES,
     ZERO_HASH,
@@ -43,8 +25,6 @@ from tests.contracts.wire import (
     sign,
     typed_digest,
 )
-
-ARTIFACTS = Path(__file__).resolve().parents[3] / "protocol" / "usufruct_chain" / "artifacts"
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -87,8 +67,7 @@ payee = role("payee")
 @pytest.fixture(scope="session")
 def signers():
     """Four oracle signers, by ascending address as the committee wants them."""
-    made = (account(f"signer {number}") for number in range(4))
-    return sorted(made, key=lambda signer: int(signer.address, 16))
+    return committee_of(4)
 
 
 # -- contracts ----------------------------------------------------------------------------------------------
@@ -101,55 +80,59 @@ def token(admin):
 
 
 @pytest.fixture(scope="module")
-def manager(admin):
-    """OpenZeppelin's AccessManager, from the artifact that ships."""
-    artifact = json.loads((ARTIFACTS / "AccessManager.json").read_text())
-    created = admin.transfer(data=artifact["bytecode"] + "00" * 12 + admin.address[2:])
-    return Contract.from_abi("AccessManager", created.contract_address, artifact["abi"])
+def config(token, signers):
+    """What is deployed."""
+    return system_config(token.address, signers, now())
 
 
 @pytest.fixture(scope="module")
-def deployed(admin, council, guardian, token, manager, signers, community, platform, operators, custodian):
-    """All five, on predicted addresses, with the council's and the guardian's rights."""
-    escrow, splitter, settlement = (admin.get_deployment_address(admin.nonce + ahead) for ahead in (2, 3, 4))
-    registry = LicenseRegistry.deploy(manager, token, {"from": admin})
-    committee = OracleCommittee.deploy(manager, settlement, [who.address for who in signers], {"from": admin})
-    parties = (community, platform, operators, custodian)
-    found = {
-        "registry": registry,
-        "committee": committee,
-        "escrow": RoyaltyEscrow.deploy(
-            token, registry, settlement, splitter, MERGE_DELAY_SECONDS, {"from": admin}
-        ),
-        "splitter": RoyaltySplitter.deploy(token, registry, escrow, settlement, parties, {"from": admin}),
-        "settlement": UsageSettlement.deploy(
-            manager,
-            committee,
-            escrow,
-            splitter,
-            now(),
-            EPOCH_SECONDS,
-            DISPUTE_SECONDS,
-            NOTE_MINIMUM,
-            True,
-            {"from": admin},
-        ),
-    }
-    grant(manager, admin, COUNCIL_ROLE, council, registry, ["setTemplate", "setFloors"])
-    grant(manager, admin, COUNCIL_ROLE, council, committee, ["rotate"])
-    governed = ["setDisputeWindow", "setNoteMinimum", "rejectByCouncil"]
-    grant(manager, admin, COUNCIL_ROLE, council, found["settlement"], governed)
-    grant(manager, admin, GUARDIAN_ROLE, guardian, found["settlement"], ["reject"])
-    registry.setTemplate(TEMPLATE, True, {"from": council})
-    registry.setFloors(*FLOORS, {"from": council})
+def deployed(admin, council, guardian, config):
+    """Every contract by its place, wired, with the council's and the guardian's rights; see contract_set."""
+    at = contract_set.predicted(lambda ahead: admin.get_deployment_address(admin.nonce + ahead))
+    found = {}
+    for name, place in CONTRACTS.items():
+        arguments = contract_set.constructor_arguments(name, config, at, admin.address)
+        found[place] = deploy(name, arguments.values(), admin)
+        assert found[place].address == at[place]
+    manager = found["access_manager"]
+    for grant in contract_set.grants():
+        target = found[grant.place]
+        selectors = [target.signatures[name] for name in grant.functions]
+        manager.setTargetFunctionRole(target, selectors, grant.role, {"from": admin})
+    manager.grantRole(COUNCIL_ROLE, council, 0, {"from": admin})
+    manager.grantRole(GUARDIAN_ROLE, guardian, 0, {"from": admin})
+    for place, function, arguments in contract_set.first_settings(config):
+        getattr(found[place], function)(*arguments, {"from": council})
     return found
 
 
-def grant(manager, admin, role_id, holder, target, names):
-    """Let a role call functions of a contract."""
-    selectors = [target.signatures[name] for name in names]
-    manager.setTargetFunctionRole(target, selectors, role_id, {"from": admin})
-    manager.grantRole(role_id, holder, 0, {"from": admin})
+def deploy(name, arguments, admin):
+    """Deploy what Brownie compiled; what it did not compile, from the artifact that ships."""
+    if hasattr(brownie, name):
+        return getattr(brownie, name).deploy(*arguments, {"from": admin})
+    artifact = load_or_reserve(name)
+    encoded = brownie.web3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode).constructor(*arguments)
+    created = admin.transfer(data=encoded.data_in_transaction)
+    return Contract.from_abi(name, created.contract_address, artifact.abi)
+
+
+@pytest.fixture
+def build(deployed, config, admin):
+    """Deploys another contract of a kind, told what the first one was but for arguments changed by name."""
+    at = {place: contract.address for place, contract in deployed.items()}
+
+    def built(name, **changes):
+        arguments = contract_set.constructor_arguments(name, config, at, admin.address)
+        assert changes.keys() <= arguments.keys()
+        return deploy(name, (arguments | changes).values(), admin)
+
+    return built
+
+
+@pytest.fixture(scope="module")
+def manager(deployed):
+    """OpenZeppelin's AccessManager."""
+    return deployed["access_manager"]
 
 
 @pytest.fixture(scope="module")

@@ -8,18 +8,34 @@ import brownie
 from brownie import chain, web3
 from usufruct_protocol.report_types import EpochReport, ReportLine
 
+from tests.contracts.system import (
+    DISPUTE_SECONDS,
+    EPOCH_SECONDS,
+    FLOORS,
+    FOREVER,
+    MERGE_DELAY_SECONDS,
+    NOTE_MINIMUM,
+    TEMPLATE,
+)
 from tests.contracts.trees import RawTree
 from tests.contracts.wire import SETTLEMENT, ZERO_HASH, as_abi, keccak, quorum_blob, typed_digest
 
-EPOCH_SECONDS = 86_400
-DISPUTE_SECONDS = 3_600
-MERGE_DELAY_SECONDS = 7_200
-NOTE_MINIMUM = 1_000
-COUNCIL_ROLE, GUARDIAN_ROLE = 1, 2
-FLOORS = (5_000, 500)
-TEMPLATE = keccak(b"template")
-FOREVER = 2**64 - 1
 NO_NOTES = RawTree([])
+
+__all__ = [
+    "DISPUTE_SECONDS",
+    "EPOCH_SECONDS",
+    "FLOORS",
+    "FOREVER",
+    "MERGE_DELAY_SECONDS",
+    "NOTE_MINIMUM",
+    "NO_NOTES",
+    "TEMPLATE",
+    "Nodes",
+    "now",
+    "reverts",
+    "until",
+]
 
 
 def reverts(name):

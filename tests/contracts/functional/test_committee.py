@@ -1,7 +1,7 @@
 """OracleCommittee: signer tables, thresholds, quorums."""
 
 import pytest
-from brownie import ZERO_ADDRESS, OracleCommittee
+from brownie import ZERO_ADDRESS
 
 from tests.contracts.functional.scene import reverts
 from tests.contracts.wire import account, keccak, quorum_blob
@@ -156,9 +156,7 @@ def test_a_version_that_does_not_exist_is_not_read_as_empty(committee, stranger)
         committee.signersOf.transact(2, {"from": stranger})
 
 
-@pytest.mark.parametrize("missing", [0, 1], ids=["authority", "settlement"])
-def test_a_committee_needs_authority_and_settlement(manager, settlement, admin, missing):
-    given = [manager.address, settlement.address]
-    given[missing] = ZERO_ADDRESS
+@pytest.mark.parametrize("missing", ["authority", "settlement", "operatorBonds"])
+def test_a_committee_needs_its_neighbors(build, missing):
     with reverts("OracleCommittee_ZeroAddress"):
-        OracleCommittee.deploy(*given, table(4), {"from": admin})
+        build("OracleCommittee", **{missing: ZERO_ADDRESS})

@@ -1,7 +1,7 @@
 """RoyaltyEscrow: deposits in three ways, charges, withdrawals."""
 
 import pytest
-from brownie import ZERO_ADDRESS, RoyaltyEscrow, TestUSDC
+from brownie import ZERO_ADDRESS, TestUSDC
 
 from tests.contracts.functional.scene import EPOCH_SECONDS, FOREVER, MERGE_DELAY_SECONDS, now, reverts
 from tests.contracts.wire import account, sign, typed_digest
@@ -290,18 +290,15 @@ def test_withdraw_is_at_most_what_is_available(escrow, short_license, fund, node
 # -- building -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("missing", [1, 2, 3], ids=["registry", "settlement", "splitter"])
-def test_an_escrow_needs_its_neighbors(token, registry, settlement, splitter, admin, missing):
-    given = [token.address, registry.address, settlement.address, splitter.address]
-    given[missing] = ZERO_ADDRESS
+@pytest.mark.parametrize("missing", ["token", "registry", "settlement", "splitter", "challenges", "windDown"])
+def test_an_escrow_needs_its_neighbors(build, missing):
     with reverts("RoyaltyEscrow_ZeroAddress"):
-        RoyaltyEscrow.deploy(*given, MERGE_DELAY_SECONDS, {"from": admin})
+        build("RoyaltyEscrow", **{missing: ZERO_ADDRESS})
 
 
-def test_an_escrow_and_its_registry_hold_the_same_token(registry, settlement, splitter, admin):
-    other = TestUSDC.deploy({"from": admin})
+def test_an_escrow_and_its_registry_hold_the_same_token(build, admin):
     with reverts("RoyaltyEscrow_WrongToken"):
-        RoyaltyEscrow.deploy(other, registry, settlement, splitter, MERGE_DELAY_SECONDS, {"from": admin})
+        build("RoyaltyEscrow", token=TestUSDC.deploy({"from": admin}).address)
 
 
 def test_an_escrow_knows_its_neighbors(escrow, token, registry, settlement, splitter):

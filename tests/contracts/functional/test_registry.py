@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from brownie import ZERO_ADDRESS, LicenseRegistry
+from brownie import ZERO_ADDRESS
 
 from tests.contracts.functional.scene import FLOORS, TEMPLATE, now, reverts, until
 from tests.contracts.wire import account, as_abi, keccak
@@ -342,9 +342,7 @@ def test_the_token_is_fixed(registry, token):
     assert registry.token() == token
 
 
-@pytest.mark.parametrize("missing", [0, 1], ids=["authority", "token"])
-def test_a_registry_needs_authority_and_token(manager, token, admin, missing):
-    given = [manager.address, token.address]
-    given[missing] = ZERO_ADDRESS
+@pytest.mark.parametrize("missing", ["authority", "token", "fees", "bonds", "challenges", "community"])
+def test_a_registry_needs_its_neighbors(build, missing):
     with reverts("LicenseRegistry_ZeroAddress"):
-        LicenseRegistry.deploy(*given, {"from": admin})
+        build("LicenseRegistry", **{missing: ZERO_ADDRESS})

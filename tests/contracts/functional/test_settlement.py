@@ -1,7 +1,7 @@
 """UsageSettlement: submit, reject, finalize."""
 
 import pytest
-from brownie import ZERO_ADDRESS, UsageSettlement
+from brownie import ZERO_ADDRESS
 
 from tests.contracts.functional.scene import (
     DISPUTE_SECONDS,
@@ -276,48 +276,26 @@ def test_parameters_are_for_the_council(settlement, guardian, function):
 # -- building -----------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def build(manager, committee, escrow, splitter, admin):
-    """Deploys another settlement, with some arguments changed."""
-
-    def built(**changes):
-        given = {
-            "authority": manager.address,
-            "committee": committee.address,
-            "escrow": escrow.address,
-            "splitter": splitter.address,
-            "genesis": now(),
-            "epoch": 100,
-            "window": 10,
-            "minimum": 1,
-            "check": True,
-        }
-        given |= changes
-        return UsageSettlement.deploy(*given.values(), {"from": admin})
-
-    return built
-
-
-@pytest.mark.parametrize("missing", ["authority", "committee", "escrow", "splitter"])
+@pytest.mark.parametrize("missing", ["authority", "committee", "escrow", "splitter", "disputes", "windDown"])
 def test_a_settlement_needs_its_neighbors(build, missing):
     with reverts("UsageSettlement_ZeroAddress"):
-        build(**{missing: ZERO_ADDRESS})
+        build("UsageSettlement", **{missing: ZERO_ADDRESS})
 
 
 def test_a_settlement_at_another_address_than_predicted_is_refused(build):
     with reverts("UsageSettlement_Miswired"):
-        build()
+        build("UsageSettlement")
 
 
-@pytest.mark.parametrize("clock", [{"genesis": 0}, {"epoch": 0}])
+@pytest.mark.parametrize("clock", [{"genesis": 0}, {"epochSeconds": 0}])
 def test_a_settlement_needs_a_clock(build, clock):
     with reverts("UsageSettlement_BadClock"):
-        build(**clock)
+        build("UsageSettlement", **clock)
 
 
 def test_a_settlement_needs_a_window_below_its_epoch(build):
     with reverts("UsageSettlement_BadDisputeWindow"):
-        build(window=100)
+        build("UsageSettlement", disputeWindowSeconds=EPOCH_SECONDS)
 
 
 def test_a_settlement_knows_its_neighbors(settlement, committee, escrow, splitter):

@@ -1,7 +1,7 @@
 """RoyaltySplitter: shares, notes in ranges, claims, redirects."""
 
 import pytest
-from brownie import ZERO_ADDRESS, RoyaltySplitter, TestUSDC, chain
+from brownie import ZERO_ADDRESS, TestUSDC, chain
 
 from tests.contracts.functional.scene import FOREVER, now, reverts
 from tests.contracts.trees import RawTree, word
@@ -284,26 +284,23 @@ def test_only_the_settlement_issues(splitter, council):
         splitter.issue(2, TREE.root, TREE.total, TREE.count, {"from": council})
 
 
-@pytest.mark.parametrize("missing", ["registry", "escrow", "settlement"])
-def test_a_splitter_needs_its_neighbors(token, registry, escrow, settlement, admin, missing):
-    given = {"registry": registry.address, "escrow": escrow.address, "settlement": settlement.address}
-    given[missing] = ZERO_ADDRESS
+@pytest.mark.parametrize("missing", ["token", "registry", "escrow", "settlement", "fees", "windDown"])
+def test_a_splitter_needs_its_neighbors(build, missing):
     with reverts("RoyaltySplitter_ZeroAddress"):
-        RoyaltySplitter.deploy(token, *given.values(), [admin.address] * 4, {"from": admin})
+        build("RoyaltySplitter", **{missing: ZERO_ADDRESS})
 
 
-@pytest.mark.parametrize("missing", range(4), ids=["community", "platform", "operators", "custodian"])
-def test_a_splitter_needs_its_beneficiaries(token, registry, escrow, settlement, admin, missing):
-    parties = [admin.address] * 4
+@pytest.mark.parametrize("missing", range(3), ids=["platform", "operators", "custodian"])
+def test_a_splitter_needs_its_beneficiaries(build, admin, missing):
+    parties = [admin.address] * 3
     parties[missing] = ZERO_ADDRESS
     with reverts("RoyaltySplitter_ZeroAddress"):
-        RoyaltySplitter.deploy(token, registry, escrow, settlement, parties, {"from": admin})
+        build("RoyaltySplitter", beneficiaries=parties)
 
 
-def test_a_splitter_and_its_registry_hold_the_same_token(registry, escrow, settlement, admin):
-    other, parties = TestUSDC.deploy({"from": admin}), [admin.address] * 4
+def test_a_splitter_and_its_registry_hold_the_same_token(build, admin):
     with reverts("RoyaltySplitter_WrongToken"):
-        RoyaltySplitter.deploy(other, registry, escrow, settlement, parties, {"from": admin})
+        build("RoyaltySplitter", token=TestUSDC.deploy({"from": admin}).address)
 
 
 def test_a_splitter_knows_its_neighbors(splitter, token, registry, escrow, settlement, custodian):

@@ -4,7 +4,6 @@ Wired as it should be it is never asked for these; here somebody stands in for t
 """
 
 import pytest
-from brownie import RoyaltySplitter
 
 from tests.contracts.functional.scene import reverts
 
@@ -13,10 +12,9 @@ ROOT = b"\1" * 32
 
 
 @pytest.fixture
-def lone(token, registry, admin, stranger):
+def lone(build, stranger):
     """A splitter whose escrow and settlement is the stranger."""
-    parties = [admin.address] * 4
-    return RoyaltySplitter.deploy(token, registry, stranger, stranger, parties, {"from": admin})
+    return build("RoyaltySplitter", escrow=stranger.address, settlement=stranger.address)
 
 
 @pytest.fixture

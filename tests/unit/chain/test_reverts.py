@@ -26,7 +26,10 @@ SAMPLES: dict[str, Any] = {
 def every_error() -> list[tuple[str, dict[str, Any]]]:
     names = [*artifacts.CONTRACTS]
     found = [
-        (name, entry) for name in names for entry in artifacts.load(name).abi if entry["type"] == "error"
+        (name, entry)
+        for name in names
+        for entry in artifacts.load_or_reserve(name).abi
+        if entry["type"] == "error"
     ]
     token = artifacts.load_test(artifacts.TEST_TOKEN)
     return found + [(token.name, entry) for entry in token.abi if entry["type"] == "error"]
