@@ -5,13 +5,16 @@ import {ILicenseRegistry} from "./interfaces/ILicenseRegistry.sol";
 import {IReceiveWithAuthorization} from "./interfaces/IReceiveWithAuthorization.sol";
 import {IRoyaltyEscrow} from "./interfaces/IRoyaltyEscrow.sol";
 import {IRoyaltySplitter} from "./interfaces/IRoyaltySplitter.sol";
+import {IUsageChallenges} from "./interfaces/IUsageChallenges.sol";
 import {IUsageSettlement} from "./interfaces/IUsageSettlement.sol";
+import {IWindDown} from "./interfaces/IWindDown.sol";
 import {MoneyMath} from "./libraries/MoneyMath.sol";
 import {LicensePricing} from "./types/License.sol";
 import {ReportLine} from "./types/Report.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {IERC20Permit} from "@openzeppelin/contracts/token/ERC20/extensions/IERC20Permit.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
 
 /// @title RoyaltyEscrow
@@ -162,9 +165,31 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
             emit Charged(line.licenseId, line.cumulativeUnits, line.charge, charged);
         }
         if (drawn == 0) return;
-        uint256 balanceBefore = IERC20(token).balanceOf(splitter);
-        IERC20(token).safeTransfer(splitter, drawn);
-        _requireDelta(splitter, balanceBefore, drawn);
+        _sendToSplitter(drawn);
+        IRoyaltySplitter(splitter).accrue(lines);
+    }
+
+    /// @inheritdoc IRoyaltyEscrow
+    function drawLate(uint32 licenseId, uint128 cumulativeUnits, uint256 allowance)
+        external
+        nonReentrant
+        returns (uint96 charge)
+    {
+        if (msg.sender != windDown) revert RoyaltyEscrow_OnlyWindDown(msg.sender);
+        Ledger storage acct = _ledgers[licenseId];
+        uint128 committed = acct.cumulativeUnits;
+        if (cumulativeUnits < committed) revert RoyaltyEscrow_UnitsFell(licenseId, committed, cumulativeUnits);
+        uint256 owed = MoneyMath.due(cumulativeUnits, _termsOf(licenseId).pricePerMillionUnits, acct.charged);
+        charge = uint96(Math.min(Math.min(owed, acct.available), allowance));
+        uint96 charged = acct.charged + charge;
+        acct.available -= charge;
+        acct.charged = charged;
+        acct.cumulativeUnits = cumulativeUnits;
+        emit Charged(licenseId, cumulativeUnits, charge, charged);
+        if (charge == 0) return 0;
+        _sendToSplitter(charge);
+        ReportLine[] memory lines = new ReportLine[](1);
+        lines[0] = ReportLine(licenseId, cumulativeUnits, charge);
         IRoyaltySplitter(splitter).accrue(lines);
     }
 
@@ -174,12 +199,9 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
         if (msg.sender != buyer) revert RoyaltyEscrow_NotBuyer(licenseId, msg.sender);
         if (amount == 0) revert RoyaltyEscrow_ZeroAmount();
         if (to == address(0)) revert RoyaltyEscrow_ZeroRecipient();
-        (uint256 coveredUntil, uint256 neededUntil) = _coverage(licenseId);
-        if (coveredUntil < neededUntil) revert RoyaltyEscrow_NotCovered(licenseId, coveredUntil, neededUntil);
+        // After the wind-down no report will ever cover or draw anything: what was not settled in time goes back.
+        if (!IWindDown(windDown).refundsOpen()) _requireSettled(licenseId);
         Ledger storage acct = _ledgers[licenseId];
-        if (acct.linePending) revert RoyaltyEscrow_LinePending(licenseId, acct.reserved);
-        uint256 owed = due(licenseId);
-        if (owed != 0) revert RoyaltyEscrow_StillDue(licenseId, owed);
         if (amount > acct.available) revert RoyaltyEscrow_InsufficientBalance(licenseId, acct.available, amount);
 
         acct.available -= amount;
@@ -250,6 +272,12 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
         emit Deposited(licenseId, from, amount);
     }
 
+    function _sendToSplitter(uint256 amount) private {
+        uint256 balanceBefore = IERC20(token).balanceOf(splitter);
+        IERC20(token).safeTransfer(splitter, amount);
+        _requireDelta(splitter, balanceBefore, amount);
+    }
+
     /// @dev The token's word is not enough: a fee on transfer would leave somebody's money without cover.
     function _requireDelta(address holder, uint256 balanceBefore, uint256 expected) private view {
         uint256 balance = IERC20(token).balanceOf(holder);
@@ -262,6 +290,18 @@ contract RoyaltyEscrow is IRoyaltyEscrow, ReentrancyGuardTransient {
     function _coverage(uint32 licenseId) private view returns (uint256 coveredUntil, uint256 neededUntil) {
         coveredUntil = IUsageSettlement(settlement).state().lastPeriodEnd;
         neededUntil = uint256(ILicenseRegistry(registry).license(licenseId).endsAt) + maxMergeDelaySeconds;
+    }
+
+    /// @dev That nothing can be charged, or proven against the buyer, any more.
+    function _requireSettled(uint32 licenseId) private view {
+        (uint256 coveredUntil, uint256 neededUntil) = _coverage(licenseId);
+        if (coveredUntil < neededUntil) revert RoyaltyEscrow_NotCovered(licenseId, coveredUntil, neededUntil);
+        Ledger storage acct = _ledgers[licenseId];
+        if (acct.linePending) revert RoyaltyEscrow_LinePending(licenseId, acct.reserved);
+        uint256 owed = due(licenseId);
+        if (owed != 0) revert RoyaltyEscrow_StillDue(licenseId, owed);
+        uint256 open = IUsageChallenges(challenges).openAgainst(licenseId);
+        if (open != 0) revert RoyaltyEscrow_ChallengeOpen(licenseId, open);
     }
 
     /// @dev That a line's units did not fall, and that its charge is within what is due, available and capped.

@@ -4,11 +4,14 @@ pragma solidity 0.8.28;
 import {ILicenseRegistry} from "./interfaces/ILicenseRegistry.sol";
 import {IRoyaltySplitter} from "./interfaces/IRoyaltySplitter.sol";
 import {MoneyMath} from "./libraries/MoneyMath.sol";
+import {NoteProof} from "./libraries/NoteProof.sol";
 import {NoteTree} from "./libraries/NoteTree.sol";
+import {TokenTransfer} from "./libraries/TokenTransfer.sol";
 import {Party, SplitAccount} from "./types/License.sol";
 import {ReportLine} from "./types/Report.sol";
 import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
+import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
 import {EIP712} from "@openzeppelin/contracts/utils/cryptography/EIP712.sol";
 import {SignatureChecker} from "@openzeppelin/contracts/utils/cryptography/SignatureChecker.sol";
 import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/ReentrancyGuardTransient.sol";
@@ -16,15 +19,22 @@ import {ReentrancyGuardTransient} from "@openzeppelin/contracts/utils/Reentrancy
 /// @title RoyaltySplitter
 /// @notice Holds everybody else's money until it is paid. Rules and guarantees: {IRoyaltySplitter}.
 contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyGuardTransient {
+    using SafeERC20 for IERC20;
+
     bytes32 private constant REDIRECT_TYPEHASH = keccak256(
         "NoteRedirect(uint64 treeId,uint32 index,address payee,uint96 amount,address to,uint64 deadline)"
     );
-    uint256 private constant MAX_LOG2_COUNT = 8; // one word of paid bits
     /// @dev More than a transfer of any token worth listing takes. A caller who leaves too little on purpose can only
     /// make notes look refused, and these stay payable; this keeps it from happening by accident.
     uint256 private constant MIN_TRANSFER_GAS = 100_000;
     /// @dev What one payee of a range can burn at most; a claim of its own has no such bound.
     uint256 private constant MAX_TRANSFER_GAS = 300_000;
+    /// @dev Seconds of five years of 365.25 days, and of 90 days.
+    uint256 private constant REISSUE_AGE = 157_788_000;
+    uint256 private constant REISSUE_NOTICE = 90 days;
+    /// @dev What a re-issue adds to a tree's id. Epochs are uint32, so ids of different generations never meet; it is
+    /// even, so a tree of reserve leaves stays one.
+    uint64 private constant GENERATION = 1 << 40;
 
     /// @inheritdoc IRoyaltySplitter
     address public immutable token;
@@ -44,12 +54,15 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
     address private immutable _operators;
 
     /// @inheritdoc IRoyaltySplitter
-    uint96 public pool;
+    uint256 public pool;
     /// @dev Terms never change, so they are copied at a license's first charge: a slot that each charge reads anyway.
     mapping(uint32 licenseId => SplitAccount) private _accounts;
+    /// @dev Upfront fees, milestones and royalties: a total of its own, rounded on its own.
+    mapping(uint32 licenseId => SplitAccount) private _incomes;
     /// @dev What a party has earned follows from what was charged; only what it took is kept.
-    mapping(uint32 licenseId => mapping(Party => uint96)) private _taken;
+    mapping(uint32 licenseId => mapping(Party => uint256)) private _taken;
     mapping(uint64 treeId => Tree) private _trees;
+    mapping(uint64 treeId => Reissue) private _reissues;
     /// @inheritdoc IRoyaltySplitter
     mapping(uint64 treeId => mapping(uint256 wordIndex => uint256)) public paidBits;
 
@@ -108,8 +121,29 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
                 uint96(growth.operators)
             );
         }
-        if (poolAfter > type(uint96).max) revert RoyaltySplitter_PoolTooLarge(poolAfter);
-        pool = uint96(poolAfter);
+        pool = poolAfter;
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function accrueIncome(uint32 licenseId, uint96 amount) external {
+        if (msg.sender != fees) revert RoyaltySplitter_OnlyFees(msg.sender);
+        if (amount == 0) revert RoyaltySplitter_ZeroAmount();
+        SplitAccount memory account = _incomes[licenseId];
+        if (account.charged == 0) account = MoneyMath.open(ILicenseRegistry(registry).pricing(licenseId));
+        uint256 incomeAfter = uint256(account.charged) + amount;
+        if (incomeAfter > type(uint96).max) revert RoyaltySplitter_IncomeTooLarge(licenseId, incomeAfter);
+        MoneyMath.Split memory growth = MoneyMath.split(account, uint96(incomeAfter));
+        account.charged = uint96(incomeAfter);
+        _incomes[licenseId] = account;
+        pool += growth.contributors;
+        emit IncomeAccrued(
+            licenseId,
+            uint96(growth.contributors),
+            uint96(growth.community),
+            uint96(growth.steward),
+            uint96(growth.platform),
+            uint96(growth.operators)
+        );
     }
 
     /// @inheritdoc IRoyaltySplitter
@@ -122,8 +156,48 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
         if (_trees[treeId].count != 0) revert RoyaltySplitter_TreeExists(treeId);
         if (total > pool) revert RoyaltySplitter_Unfunded(total, pool);
         pool -= total;
-        _trees[treeId] = Tree({root: root, total: total, paid: 0, count: count});
+        _open(treeId, root, total, count);
         emit NotesIssued(treeId, root, total, count);
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function surrenderPool() external nonReentrant returns (uint256 amount) {
+        if (msg.sender != windDown) revert RoyaltySplitter_OnlyWindDown(msg.sender);
+        amount = pool;
+        pool = 0;
+        emit PoolSurrendered(amount);
+        _sendOrRevert(windDown, amount);
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function scheduleReissue(uint64 treeId, bytes32 root, uint96 total, uint32 count) external restricted {
+        Tree memory found = _existing(treeId);
+        uint256 oldEnoughAt = uint256(found.issuedAt) + REISSUE_AGE;
+        // A later tree's time of issue does not fit: it would look older than it is.
+        if (block.timestamp < oldEnoughAt || block.timestamp > type(uint32).max) {
+            revert RoyaltySplitter_TooYoung(treeId, oldEnoughAt, block.timestamp);
+        }
+        if (count == 0 || root == 0) revert RoyaltySplitter_BadEmptyTree(root, total, count);
+        _requireAllUnpaid(found, treeId, total);
+        uint48 executableAt = uint48(block.timestamp + REISSUE_NOTICE);
+        _reissues[treeId] = Reissue({root: root, total: total, count: count, executableAt: executableAt});
+        emit ReissueScheduled(treeId, root, total, count, executableAt);
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function executeReissue(uint64 treeId) external nonReentrant returns (uint64 newTreeId) {
+        Reissue memory next = _reissues[treeId];
+        if (next.count == 0) revert RoyaltySplitter_NothingScheduled(treeId);
+        if (block.timestamp < next.executableAt) {
+            revert RoyaltySplitter_NoticeRunning(treeId, next.executableAt, block.timestamp);
+        }
+        Tree memory found = _trees[treeId];
+        _requireAllUnpaid(found, treeId, next.total);
+        newTreeId = treeId + GENERATION;
+        delete _reissues[treeId];
+        _setPaid(found, treeId, found.total);
+        _open(newTreeId, next.root, next.total, next.count);
+        emit NotesReissued(treeId, newTreeId, next.root, next.total, next.count);
     }
 
     /// @inheritdoc IRoyaltySplitter
@@ -133,9 +207,7 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
         returns (uint96 amount)
     {
         Tree memory found = _existing(treeId);
-        _requireRange(found, treeId, start, log2Count, words, proof);
-        (bytes32 hash, uint256 sum) = NoteTree.foldRange(words);
-        _requireRoot(found, treeId, hash, sum, start >> log2Count, proof);
+        NoteProof.requireRange(found, treeId, start, log2Count, words, proof);
 
         // One word of bits for the whole range, read before and written after the transfers: this is what the
         // re-entrancy guard is for.
@@ -149,6 +221,23 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
     /// @inheritdoc IRoyaltySplitter
     function claim(uint64 treeId, uint32 index, uint256 word, bytes calldata proof) external nonReentrant {
         _pay(treeId, index, word, NoteTree.payee(word), proof);
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function claimMany(Claim[] calldata claims) external nonReentrant {
+        for (uint256 i; i < claims.length; ++i) {
+            Claim calldata one = claims[i];
+            _pay(one.treeId, one.index, one.word, NoteTree.payee(one.word), one.proof);
+        }
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function claimReserve(uint64 treeId, uint32 index, uint256 word, bytes32 salt, bytes calldata proof)
+        external
+        nonReentrant
+    {
+        if (treeId & 1 == 0) revert RoyaltySplitter_NotReserve(treeId);
+        _payLeaf(treeId, index, word, NoteTree.reserveLeaf(word, salt), NoteTree.payee(word), proof);
     }
 
     /// @inheritdoc IRoyaltySplitter
@@ -182,15 +271,35 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
     }
 
     /// @inheritdoc IRoyaltySplitter
+    function rescue(address asset) external nonReentrant returns (uint256 amount) {
+        if (asset == token) revert RoyaltySplitter_NotForRescue(asset);
+        uint256 balanceBefore = IERC20(token).balanceOf(address(this));
+        amount = IERC20(asset).balanceOf(address(this));
+        emit Rescued(asset, amount);
+        IERC20(asset).safeTransfer(custodian, amount);
+        // A second address of the settlement token is the settlement token.
+        if (IERC20(token).balanceOf(address(this)) < balanceBefore) revert RoyaltySplitter_NotForRescue(asset);
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function shareEarned(uint32 licenseId, Party party) public view returns (uint256) {
+        return _earned(_accounts[licenseId], party) + _earned(_incomes[licenseId], party);
+    }
+
+    /// @inheritdoc IRoyaltySplitter
     function shareCredit(uint32 licenseId, Party party) public view returns (uint96) {
-        SplitAccount memory account = _accounts[licenseId];
-        uint256 earned = MoneyMath.mulDivDown(account.charged, _bpsOf(account, party), MoneyMath.BPS);
-        return uint96(earned) - _taken[licenseId][party];
+        uint256 credit = shareEarned(licenseId, party) - _taken[licenseId][party];
+        return credit < type(uint96).max ? uint96(credit) : type(uint96).max;
     }
 
     /// @inheritdoc IRoyaltySplitter
     function charged(uint32 licenseId) external view returns (uint96) {
         return _accounts[licenseId].charged;
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function income(uint32 licenseId) external view returns (uint96) {
+        return _incomes[licenseId].charged;
     }
 
     /// @inheritdoc IRoyaltySplitter
@@ -204,6 +313,11 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
     /// @inheritdoc IRoyaltySplitter
     function tree(uint64 treeId) external view returns (Tree memory) {
         return _trees[treeId];
+    }
+
+    /// @inheritdoc IRoyaltySplitter
+    function reissue(uint64 treeId) external view returns (Reissue memory) {
+        return _reissues[treeId];
     }
 
     /// @inheritdoc IRoyaltySplitter
@@ -226,14 +340,18 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
         );
     }
 
-    /// @dev The one way a single note is paid. Bit and total are written before the money moves.
     function _pay(uint64 treeId, uint32 index, uint256 word, address to, bytes calldata proof) private {
+        _payLeaf(treeId, index, word, NoteTree.leaf(word), to, proof);
+    }
+
+    /// @dev The one way a single note is paid. Bit and total are written before the money moves.
+    function _payLeaf(uint64 treeId, uint32 index, uint256 word, bytes32 leaf, address to, bytes calldata proof)
+        private
+    {
         Tree memory found = _existing(treeId);
-        if (index >= found.count) revert RoyaltySplitter_IndexOutOfRange(treeId, index, found.count);
-        if (word == 0) revert RoyaltySplitter_ZeroWord(index);
-        _requireProofLength(proof, NoteTree.depth(found.count));
+        if (word == 0) revert RoyaltySplitter_ZeroWord(treeId, index);
         uint96 amount = NoteTree.amount(word);
-        _requireRoot(found, treeId, NoteTree.leaf(word), amount, index, proof);
+        NoteProof.requireLeaf(found, treeId, index, leaf, amount, proof);
 
         uint256 bits = paidBits[treeId][index >> 8];
         uint256 bit = 1 << (index & 255);
@@ -257,7 +375,7 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
                 uint256 word = words[i];
                 if (bits & bit == 0 && word != 0) {
                     if (gasleft() < MIN_TRANSFER_GAS) revert RoyaltySplitter_LowGas(gasleft(), MIN_TRANSFER_GAS);
-                    if (_send(NoteTree.payee(word), NoteTree.amount(word), MAX_TRANSFER_GAS)) {
+                    if (TokenTransfer.trySend(token, NoteTree.payee(word), NoteTree.amount(word), MAX_TRANSFER_GAS)) {
                         bits |= bit;
                         amount += NoteTree.amount(word);
                     }
@@ -270,33 +388,30 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
 
     function _addPaid(Tree memory found, uint64 treeId, uint96 amount) private {
         uint256 paid = uint256(found.paid) + amount;
-        // The bits alone should hold this. Should a proof ever not, the damage ends at this tree's own money.
-        if (paid > found.total) revert RoyaltySplitter_OverTotal(treeId, paid, found.total);
-        _trees[treeId].paid = uint96(paid);
+        if (paid > found.total) {
+            // A re-issued tree counts as paid.
+            if (_trees[treeId + GENERATION].count != 0) revert RoyaltySplitter_TreeReissued(treeId);
+            // The bits alone should hold this. Should a proof ever not, the damage ends at this tree's own money.
+            revert RoyaltySplitter_OverTotal(treeId, paid, found.total);
+        }
+        _setPaid(found, treeId, paid);
+    }
+
+    /// @dev A tree's second slot at once: the compiler would read it again to keep what shares it with `paid`.
+    function _setPaid(Tree memory found, uint64 treeId, uint256 paid) private {
+        Tree storage kept = _trees[treeId];
+        uint256 packed = uint256(found.total) | paid << 96 | uint256(found.count) << 192 | uint256(found.issuedAt) << 224;
+        assembly ("memory-safe") {
+            sstore(add(kept.slot, 1), packed)
+        }
+    }
+
+    function _open(uint64 treeId, bytes32 root, uint96 total, uint32 count) private {
+        _trees[treeId] = Tree({root: root, total: total, paid: 0, count: count, issuedAt: uint32(block.timestamp)});
     }
 
     function _sendOrRevert(address to, uint256 amount) private {
-        if (!_send(to, amount, gasleft())) revert RoyaltySplitter_TransferFailed(to, amount);
-    }
-
-    /// @dev IERC20.transfer that reports instead of reverting: true if the token says true, or says nothing and has
-    /// code. It gets `gasLimit`, or 63/64 of what is left if that is less. At most one word of an answer is copied, so
-    /// that no token can make the caller pay for a long one.
-    function _send(address to, uint256 amount, uint256 gasLimit) private returns (bool sent) {
-        address asset = token;
-        bytes4 selector = IERC20.transfer.selector;
-        assembly ("memory-safe") {
-            let call_ := mload(0x40)
-            mstore(call_, selector)
-            mstore(add(call_, 4), to)
-            mstore(add(call_, 36), amount)
-            mstore(0, 0)
-            if call(gasLimit, asset, 0, call_, 68, 0, 32) {
-                switch returndatasize()
-                case 0 { sent := gt(extcodesize(asset), 0) }
-                default { sent := and(gt(returndatasize(), 31), eq(mload(0), 1)) }
-            }
-        }
+        if (!TokenTransfer.trySend(token, to, amount, gasleft())) revert RoyaltySplitter_TransferFailed(to, amount);
     }
 
     function _existing(uint64 treeId) private view returns (Tree memory found) {
@@ -304,50 +419,20 @@ contract RoyaltySplitter is IRoyaltySplitter, AccessManaged, EIP712, ReentrancyG
         if (found.count == 0) revert RoyaltySplitter_UnknownTree(treeId);
     }
 
+    function _earned(SplitAccount memory account, Party party) private pure returns (uint256) {
+        return MoneyMath.mulDivDown(account.charged, _bpsOf(account, party), MoneyMath.BPS);
+    }
+
+    /// @dev A re-issue moves all that is left of a tree: what it left out would belong to nobody.
+    function _requireAllUnpaid(Tree memory found, uint64 treeId, uint96 total) private pure {
+        uint96 unpaid = found.total - found.paid;
+        if (total == 0 || total != unpaid) revert RoyaltySplitter_NotAllUnpaid(treeId, total, unpaid);
+    }
+
     function _bpsOf(SplitAccount memory account, Party party) private pure returns (uint256) {
         if (party == Party.Community) return account.communityBps;
         if (party == Party.Steward) return account.stewardBps;
         if (party == Party.Platform) return account.platformBps;
         return account.operatorsBps;
-    }
-
-    /// @dev That a range is an aligned power of two inside the tree, with exactly its words and siblings.
-    function _requireRange(
-        Tree memory found,
-        uint64 treeId,
-        uint256 start,
-        uint256 log2Count,
-        uint256[] calldata words,
-        bytes calldata proof
-    ) private pure {
-        uint256 depth = NoteTree.depth(found.count);
-        uint256 size = 1 << log2Count;
-        if (log2Count > MAX_LOG2_COUNT || log2Count > depth || start & (size - 1) != 0) {
-            revert RoyaltySplitter_BadRange(start, log2Count, depth);
-        }
-        if (start >= found.count) revert RoyaltySplitter_IndexOutOfRange(treeId, start, found.count);
-        if (words.length != size) revert RoyaltySplitter_WrongWordCount(words.length, size);
-        _requireProofLength(proof, depth - log2Count);
-        for (uint256 i = found.count - start; i < size; ++i) {
-            if (words[i] != 0) revert RoyaltySplitter_WordsBeyondCount(start + i);
-        }
-    }
-
-    function _requireProofLength(bytes calldata proof, uint256 levels) private pure {
-        uint256 expected = levels * NoteTree.ENTRY_BYTES;
-        if (proof.length != expected) revert RoyaltySplitter_BadProofLength(proof.length, expected);
-    }
-
-    /// @dev Root and total must both match: the total is what was funded.
-    function _requireRoot(
-        Tree memory found,
-        uint64 treeId,
-        bytes32 hash,
-        uint256 sum,
-        uint256 index,
-        bytes calldata proof
-    ) private pure {
-        (hash, sum) = NoteTree.foldProof(hash, sum, index, proof);
-        if (hash != found.root || sum != found.total) revert RoyaltySplitter_ProofMismatch(treeId, hash, sum);
     }
 }

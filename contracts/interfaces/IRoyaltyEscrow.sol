@@ -7,7 +7,7 @@ import {ReportLine} from "../types/Report.sol";
 /// @notice deposited = available + reserved + charged + withdrawn, for every license, always.
 ///
 /// Safety: money leaves an account only to the splitter, for units the terms price, within balance and cap, or
-/// back to the buyer after final coverage. No role has a path to it.
+/// back to the buyer after final coverage or after the wind-down. No role has a path to it.
 /// Liveness: a paused token stops deposits, draws and withdrawals, and loses nothing. Neither does one that delivers
 /// less than it was told to: deposits are refused, and reports wait unfinalized until it moves whole amounts again.
 interface IRoyaltyEscrow {
@@ -33,6 +33,7 @@ interface IRoyaltyEscrow {
     error RoyaltyEscrow_ZeroAddress(string what);
     error RoyaltyEscrow_WrongToken(address given, address expected);
     error RoyaltyEscrow_OnlySettlement(address caller);
+    error RoyaltyEscrow_OnlyWindDown(address caller);
     error RoyaltyEscrow_ZeroAmount();
     error RoyaltyEscrow_ZeroRecipient();
     error RoyaltyEscrow_WrongDelta(uint256 expected, uint256 received);
@@ -43,6 +44,8 @@ interface IRoyaltyEscrow {
     error RoyaltyEscrow_NotCovered(uint32 licenseId, uint256 coveredUntil, uint256 neededUntil);
     error RoyaltyEscrow_LinePending(uint32 licenseId, uint96 reserved);
     error RoyaltyEscrow_StillDue(uint32 licenseId, uint256 due);
+    /// @notice A proof against the buyer is not settled yet.
+    error RoyaltyEscrow_ChallengeOpen(uint32 licenseId, uint256 openChallenges);
     error RoyaltyEscrow_InsufficientBalance(uint32 licenseId, uint96 available, uint96 asked);
 
     /// @notice Put money in for a license; anyone may. Needs an approval; fee-on-transfer tokens are refused.
@@ -75,8 +78,15 @@ interface IRoyaltyEscrow {
     /// @notice Settlement: pay the held charges to the splitter and commit the units.
     function draw(ReportLine[] calldata lines) external;
 
+    /// @notice Wind-down: charge for units that no report will count any more, as far as due, available and allowed,
+    /// and commit them.
+    /// @param cumulativeUnits Units of the license since it began; at least those committed.
+    /// @param allowance Most that may be charged now: {IWindDown} keeps to the license's cap.
+    function drawLate(uint32 licenseId, uint128 cumulativeUnits, uint256 allowance) external returns (uint96 charge);
+
     /// @notice The buyer takes unspent money back, once a finalized report covers the license's end plus the
-    /// maximum merge delay, nothing is held and nothing is due.
+    /// maximum merge delay, nothing is held, nothing is due and no challenge is open; or, whatever the state of the
+    /// license, once the wind-down has opened refunds.
     function withdraw(uint32 licenseId, uint96 amount, address to) external;
 
     function account(uint32 licenseId) external view returns (Account memory);

@@ -40,6 +40,11 @@ library NoteTree {
         }
     }
 
+    /// @notice A leaf of a reserve tree: 65 bytes, so it passes neither for a note's leaf nor for a node.
+    function reserveLeaf(uint256 word, bytes32 salt) internal pure returns (bytes32) {
+        return keccak256(abi.encodePacked(uint8(2), word, salt));
+    }
+
     function node(bytes32 leftHash, uint96 leftSum, bytes32 rightHash, uint96 rightSum)
         internal
         pure

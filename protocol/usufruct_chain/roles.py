@@ -23,12 +23,15 @@ FUNCTION_ROLES: Final[dict[str, dict[str, int]]] = {
         "setBondEpochs": COUNCIL_ROLE,
     },
     "OracleCommittee": {"rotate": COUNCIL_ROLE},
+    "RoyaltySplitter": {"scheduleReissue": COUNCIL_ROLE},
     "UsageSettlement": {
         "reject": GUARDIAN_ROLE,
         "rejectByCouncil": COUNCIL_ROLE,
         "setDisputeWindow": COUNCIL_ROLE,
         "setNoteMinimum": COUNCIL_ROLE,
     },
+    "WindDown": {"announceByCouncil": COUNCIL_ROLE, "cancelByCouncil": COUNCIL_ROLE},
     "OperatorBonds": {"setMinimumBond": COUNCIL_ROLE},
+    "CouncilRegister": {"appointAuditor": COUNCIL_ROLE, "removeAuditor": COUNCIL_ROLE},
 }
 """Every restricted function of every contract, by contract and name."""

@@ -50,7 +50,7 @@ class CheckedHistory(RuleBasedStateMachine):
     def inv_02_03_04_08_trees_paid_exactly_what_the_model_paid(self) -> None:
         for tree_id, issued in self.model.trees.items():
             found = self.world.splitter.tree(tree_id)
-            assert tuple(found) == (issued.tree.root, issued.tree.total, issued.paid, issued.tree.count)
+            assert tuple(found)[:4] == (issued.tree.root, issued.tree.total, issued.paid, issued.tree.count)
             assert found.paid <= found.total
             bits = self.world.splitter.paidBits(tree_id, 0)
             assert bits == sum(1 << index for index in issued.paid_indices)
