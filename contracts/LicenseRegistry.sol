@@ -24,7 +24,13 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     /// @dev What becomes of a license besides its terms: one slot.
     struct Fate {
         address community;
+        uint32 laneCount;
         bool cooledOff;
+    }
+
+    struct RosterEntry {
+        bytes32 root;
+        uint48 setAt;
     }
 
     /// @inheritdoc ILicenseRegistry
@@ -53,8 +59,7 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     /// @dev A license exists when its cap is above 0; accept() refuses a cap of 0.
     mapping(uint32 licenseId => LicensePricing) private _pricings;
     mapping(uint32 licenseId => Fate) private _fates;
-    /// @inheritdoc ILicenseRegistry
-    mapping(uint32 licenseId => mapping(bytes32 rosterRoot => uint48)) public rosterSetAt;
+    mapping(uint32 licenseId => RosterEntry[]) private _rosters;
     LaneRegistration[] private _lanes;
     /// @dev Lane number + 1; 0 for a key that is no lane.
     mapping(address lane => uint256) private _laneOrdinals;
@@ -130,6 +135,7 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         laneNumber = uint32(_lanes.length);
         _lanes.push(registration);
         _laneOrdinals[lane] = uint256(laneNumber) + 1;
+        ++_fates[licenseId].laneCount;
         emit LaneRegistered(
             laneNumber, lane, licenseId, registration.validFrom, registration.validTo, registration.unitCap
         );
@@ -141,7 +147,7 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
         _requireSteward(found, licenseId);
         if (rosterRoot == 0) revert LicenseRegistry_ZeroRosterRoot(licenseId);
         found.rosterRoot = rosterRoot;
-        if (rosterSetAt[licenseId][rosterRoot] == 0) rosterSetAt[licenseId][rosterRoot] = uint48(block.timestamp);
+        _rosters[licenseId].push(RosterEntry(rosterRoot, uint48(block.timestamp)));
         emit RosterSet(licenseId, rosterRoot);
     }
 
@@ -237,6 +243,22 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     /// @inheritdoc ILicenseRegistry
     function cooledOff(uint32 licenseId) external view returns (bool) {
         return _fates[licenseId].cooledOff;
+    }
+
+    /// @inheritdoc ILicenseRegistry
+    function rosterCount(uint32 licenseId) external view returns (uint256) {
+        return _rosters[licenseId].length;
+    }
+
+    /// @inheritdoc ILicenseRegistry
+    function rosterAt(uint32 licenseId, uint256 index) external view returns (bytes32 root, uint48 setAt) {
+        RosterEntry storage entry = _rosters[licenseId][index];
+        return (entry.root, entry.setAt);
+    }
+
+    /// @inheritdoc ILicenseRegistry
+    function laneCountOf(uint32 licenseId) external view returns (uint32) {
+        return _fates[licenseId].laneCount;
     }
 
     /// @inheritdoc ILicenseRegistry

@@ -131,8 +131,12 @@ interface ILicenseRegistry {
     function communityOf(uint32 licenseId) external view returns (address);
     /// @notice Whether the buyer left within the cooling-off time.
     function cooledOff(uint32 licenseId) external view returns (bool);
-    /// @notice When a roster root was first set for a license, in seconds; 0 if it never was.
-    function rosterSetAt(uint32 licenseId, bytes32 rosterRoot) external view returns (uint48);
+    /// @notice How often a roster root was set for a license, and what was set when, in seconds; oldest first.
+    function rosterCount(uint32 licenseId) external view returns (uint256);
+    /// @dev Reverts (panic 0x32) beyond rosterCount.
+    function rosterAt(uint32 licenseId, uint256 index) external view returns (bytes32 root, uint48 setAt);
+    /// @notice Lanes that were ever registered for a license.
+    function laneCountOf(uint32 licenseId) external view returns (uint32);
     /// @notice When a lane was revoked, in seconds; 0 if it was not.
     function laneRevokedAt(uint32 laneNumber) external view returns (uint48);
     /// @dev Lanes are numbered from 0; reverts (panic 0x32) beyond laneCount.
