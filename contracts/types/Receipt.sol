@@ -25,7 +25,8 @@ struct Checkpoint {
 
 /// @notice What a node says of a checkpoint that it holds whole and durably (EIP-712, UsageSettlement domain).
 /// @param checkpointHash Struct hash of the checkpoint.
-/// @param receivedAt In seconds, after the period end of every report that the node had signed by then.
+/// @param receivedAt In seconds, after the period end of every report that the node had signed by then, and after the
+/// last receipt of the checkpoint: so a report of a period that ends no earlier counts at least as much.
 struct CheckpointAck {
     bytes32 checkpointHash;
     uint64 receivedAt;
