@@ -8,7 +8,16 @@ from __future__ import annotations
 
 import logging
 
-from usufruct_protocol.bundle import ACCRUALS, CARRIED, LANES, WORDS, unpack_lanes, unpack_words
+from usufruct_protocol.bundle import (
+    ACCRUALS,
+    CARRIED,
+    INCOME,
+    LANES,
+    ROSTERS,
+    WORDS,
+    unpack_lanes,
+    unpack_words,
+)
 from usufruct_protocol.errors import InvariantBroken, Transient
 from usufruct_protocol.merkle import padded_root
 from usufruct_protocol.report_types import EpochReport
@@ -75,7 +84,7 @@ class Adoption:
 
 def _check_bundle(report: EpochReport, files: dict[str, bytes]) -> None:
     """Hold the parts of a bundle that the next report starts from against the report itself."""
-    missing = {LANES, WORDS, ACCRUALS, CARRIED} - files.keys()
+    missing = {LANES, WORDS, INCOME, ACCRUALS, CARRIED, ROSTERS} - files.keys()
     if missing:
         raise InvariantBroken(f"the finalized bundle of epoch {report.epoch} has no {sorted(missing)[0]}")
     heads = unpack_lanes(files[LANES])

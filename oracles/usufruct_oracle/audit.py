@@ -13,6 +13,7 @@ from dataclasses import dataclass, fields
 from usufruct_protocol.bundle import (
     ACCRUALS,
     CARRIED,
+    INCOME,
     LANES,
     LINES,
     PUBLIC_FILES,
@@ -35,7 +36,7 @@ from usufruct_oracle.context import Base
 from usufruct_oracle.wire_json import FileEntry, hexed
 
 BUNDLE_FILES = (*PUBLIC_FILES, *RESTRICTED_FILES)
-_DERIVED = (LINES, WORDS, ACCRUALS, CARRIED)
+_DERIVED = (LINES, WORDS, INCOME, ACCRUALS, CARRIED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +105,8 @@ def rebuild(inputs: AuditInputs) -> BuiltReport:
             unpack_usage(files[USAGE]),  # what was carried is in it already
             unpack_rosters(files[ROSTERS]),
             inputs.base.accruals,
+            allocated_income=inputs.base.allocated_income,
+            last_rosters=inputs.base.rosters_for(inputs.chain),
         )
     )
 

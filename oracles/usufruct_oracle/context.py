@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from usufruct_protocol.accruals import EMPTY, Accruals
-from usufruct_protocol.bundle import ACCRUALS, CARRIED, LANES, unpack_lanes
+from usufruct_protocol.bundle import (
+    ACCRUALS,
+    CARRIED,
+    INCOME,
+    LANES,
+    ROSTERS,
+    pack_rosters,
+    unpack_lanes,
+    unpack_rosters,
+)
 from usufruct_protocol.chain_state import ChainState
+from usufruct_protocol.income import unpack_income
 from usufruct_protocol.periods import proposer_index, quorum
 from usufruct_protocol.receipts import Checkpoint
+from usufruct_protocol.roster import Roster
 from usufruct_protocol.usage import Usage, unpack_usage
 
 
 @dataclass(frozen=True, slots=True)
 class Base:
-    """What a finalized report hands on: accruals, weights that wait, and how far each lane was counted."""
+    """What a finalized report hands on: accruals, weights that wait, and how far each lane was counted.
+
+    allocated_income: contributors' income by license that reports up to this one have allocated
+    rosters_file:     its rosters as in the bundle; they are many, and read only after a reserve was issued
+    """
 
     epoch: int
     report_hash: bytes
     accruals: Accruals
     carried: Usage
     heads: Mapping[bytes, Checkpoint]
+    allocated_income: Mapping[int, int] = field(default_factory=dict)
+    rosters_file: bytes = pack_rosters({})
 
     @classmethod
     def genesis(cls) -> Base:
@@ -34,7 +51,12 @@ class Base:
         """Return the state that a finalized report's bundle describes; the caller has checked its hash."""
         heads = {head.lane: head for head in unpack_lanes(files[LANES]) if head is not None}
         accruals, carried = Accruals.from_bytes(files[ACCRUALS]), unpack_usage(files[CARRIED])
-        return cls(epoch, report_hash, accruals, carried, heads)
+        income = unpack_income(files[INCOME])
+        return cls(epoch, report_hash, accruals, carried, heads, income, files[ROSTERS])
+
+    def rosters_for(self, chain: ChainState) -> dict[int, Roster]:
+        """Return the rosters behind this report's reserve if the next one starts after it, else none."""
+        return unpack_rosters(self.rosters_file) if chain.starts_after_reserve else {}
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,13 @@ from usufruct_protocol.wire import Cursor
 LANES: Final = "lanes.bin"
 LINES: Final = "lines.bin"
 WORDS: Final = "words.bin"
+INCOME: Final = "income.bin"
 ACCRUALS: Final = "accruals.bin"
 CARRIED: Final = "carried.bin"
 ROSTERS: Final = "rosters.bin"
 USAGE: Final = "usage.bin"
 
-PUBLIC_FILES: Final = (LANES, LINES, WORDS)
+PUBLIC_FILES: Final = (LANES, LINES, WORDS, INCOME)
 RESTRICTED_FILES: Final = (ACCRUALS, CARRIED, ROSTERS, USAGE)
 
 

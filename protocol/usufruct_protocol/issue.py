@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from usufruct_protocol.accruals import Accruals
+from usufruct_protocol.allocation import allocate
 from usufruct_protocol.chain_state import ChainState
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.money import ACCRUAL_SCALE, MAX_UINT96
@@ -40,10 +41,10 @@ def issue_notes(accrued: Mapping[bytes, int], rosters: Mapping[int, Roster], not
         row = rows.get(purse)
         if row is None or row.payout == NO_ADDRESS:
             continue
-        amount = min(billionths // ACCRUAL_SCALE, MAX_UINT96)
+        amount = _whole(billionths)
         if amount >= max(1, note_minimum, row.threshold_base_units):
             words.append(note_word(row.payout, amount))
-            left[purse] = billionths - amount * ACCRUAL_SCALE
+            left[purse] = _rest(billionths)
     return Issue(tuple(sorted(words)), Accruals(left))
 
 
@@ -54,17 +55,29 @@ def reserve_tree(accruals: Accruals, rosters: Mapping[int, Roster], chain: Chain
     leaf. Leaves are salted and sorted by hash, so that neither order nor a guess gives a wallet away.
     """
     rows = rows_by_purse(rosters)
+    housed, homeless = _by_home(accruals, rows)
     leaves: list[tuple[bytes, int]] = []
-    homeless = 0
-    for purse, billionths in accruals.items():
-        row = rows.get(purse)
-        if row is None or row.payout == NO_ADDRESS:
-            homeless += billionths
-        else:
-            leaves += _leaf(row.payout, billionths, reserve_salt(row.salt, chain.epoch))
-    leaves += _leaf(chain.custodian, homeless, _custodian_salt(rows, chain.epoch))
+    for purse, billionths in housed.items():
+        leaves += _leaf(rows[purse].payout, billionths, reserve_salt(rows[purse].salt, chain.epoch))
+    leaves += _leaf(chain.custodian, sum(homeless.values()), _custodian_salt(rows, chain.epoch))
     leaves.sort()
     return SumTree.from_leaves([leaf for leaf, _ in leaves], [amount for _, amount in leaves])
+
+
+def after_reserve(accruals: Accruals, rosters: Mapping[int, Roster]) -> Accruals:
+    """Return what the purses keep when the reserve of these accruals and rosters has been issued.
+
+    Each purse with a wallet keeps what its leaf did not carry, a fraction of a base unit. What the
+    custodian's leaf did not carry, a fraction too, is divided among the purses without a wallet by what they
+    had accrued, largest remainder first, ties to the lower purse.
+    Units: billionths. The sum falls by exactly the reserve's total.
+    """
+    housed, homeless = _by_home(accruals, rows_by_purse(rosters))
+    left = {purse: _rest(billionths) for purse, billionths in housed.items()}
+    if homeless:
+        parts = allocate(_rest(sum(homeless.values())), list(homeless.values()))
+        left |= dict(zip(homeless, parts, strict=True))
+    return Accruals(left)
 
 
 def rows_by_purse(rosters: Mapping[int, Roster]) -> dict[bytes, RosterRow]:
@@ -88,8 +101,31 @@ def _custodian_salt(rows: Mapping[bytes, RosterRow], epoch: int) -> bytes:
     return reserve_salt(keccak256(b"".join(rows[purse].salt for purse in sorted(rows))), epoch)
 
 
+def _by_home(
+    accruals: Accruals, rows: Mapping[bytes, RosterRow]
+) -> tuple[dict[bytes, int], dict[bytes, int]]:
+    """Accruals of purses with a wallet, and of those without, both in purse order."""
+    housed: dict[bytes, int] = {}
+    homeless: dict[bytes, int] = {}
+    for purse, billionths in accruals.items():
+        row = rows.get(purse)
+        home = homeless if row is None or row.payout == NO_ADDRESS else housed
+        home[purse] = billionths
+    return housed, homeless
+
+
+def _whole(billionths: int) -> int:
+    """What one leaf carries of an amount, in base units."""
+    return min(billionths // ACCRUAL_SCALE, MAX_UINT96)
+
+
+def _rest(billionths: int) -> int:
+    """What one leaf leaves of an amount, in billionths."""
+    return billionths - _whole(billionths) * ACCRUAL_SCALE
+
+
 def _leaf(payee: bytes, billionths: int, salt: bytes) -> list[tuple[bytes, int]]:
-    amount = min(billionths // ACCRUAL_SCALE, MAX_UINT96)
+    amount = _whole(billionths)
     if not amount:
         return []
     return [(reserve_leaf(note_word(payee, amount), salt), amount)]

@@ -13,10 +13,11 @@ from typing import Final
 from usufruct_protocol import bundle
 from usufruct_protocol.accruals import EMPTY, Accruals
 from usufruct_protocol.allocation import allocate
-from usufruct_protocol.chain_state import ChainState, LicenseState
+from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState
 from usufruct_protocol.eip712 import epoch_report_hash
 from usufruct_protocol.errors import InputRejected, InvariantBroken
-from usufruct_protocol.issue import Issue, issue_notes, reserve_tree
+from usufruct_protocol.income import pack_income, unallocated_income
+from usufruct_protocol.issue import Issue, after_reserve, issue_notes, reserve_tree
 from usufruct_protocol.merkle import padded_root
 from usufruct_protocol.money import (
     ACCRUAL_SCALE,
@@ -30,13 +31,10 @@ from usufruct_protocol.report_types import EpochReport, ReportLine
 from usufruct_protocol.roster import Roster, rosters_hash
 from usufruct_protocol.sumtree import NoteTree, SumTree
 from usufruct_protocol.usage import Usage, add_usage, pack_usage
+from usufruct_protocol.weights import charge_weights, income_weights
 
-RULE_VERSION: Final = 1
+RULE_VERSION: Final = 2
 MAX_LINES: Final = 100
-
-BY_USE: Final = "use"
-BY_ROSTER: Final = "roster"
-BY_NOBODY: Final = "nobody"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +47,8 @@ class ReportInputs:
               and its license is not charged: a steward who withholds a roster must not hold up everybody else
     accruals: state after the last finalized report
     carried:  record weights that the last finalized report left for later (`BuiltReport.carried`)
+    allocated_income: contributors' income by license that reports up to the last finalized one have allocated
+    last_rosters: rosters of the last finalized report; used only where its reserve was issued
     """
 
     chain: ChainState
@@ -58,6 +58,8 @@ class ReportInputs:
     rosters: Mapping[int, Roster]
     accruals: Accruals = EMPTY
     carried: Usage = field(default_factory=dict)
+    allocated_income: Mapping[int, int] = field(default_factory=dict)
+    last_rosters: Mapping[int, Roster] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,11 @@ class LineResult:
 
 @dataclass(frozen=True, slots=True)
 class BuiltReport:
-    """A report and everything behind it: `bundle` holds the files that its bundle hash commits to."""
+    """A report and everything behind it: `bundle` holds the files that its bundle hash commits to.
+
+    `allocated_income` is the contributors' income by license that is allocated now, in base units; the rest
+    of what arrived is in the pool, declared as `unallocated`.
+    """
 
     report: EpochReport
     report_hash: bytes
@@ -89,6 +95,8 @@ class BuiltReport:
     reserve: SumTree
     accruals: Accruals
     carried: Usage
+    allocated_income: Mapping[int, int]
+    unallocated: int
     lines: tuple[LineResult, ...]
     bundle: Mapping[str, bytes]
 
@@ -103,26 +111,29 @@ def build_report(inputs: ReportInputs) -> BuiltReport:
     _check_rosters(inputs)
     units = _units_by_license(inputs)
     usage = add_usage(inputs.usage, inputs.carried)
-    settled = _pick_lines(
-        inputs, [_settle(state, units, usage, inputs.rosters) for state in inputs.chain.licenses]
-    )
-    accrued = _accrue(inputs, settled)
+    start = _start(inputs)
+    settled = _pick_lines(inputs, [_settle(inputs, state, units, usage) for state in inputs.chain.licenses])
+    paid_in = _income_pots(inputs, start, usage)
+    accrued = _accrue(inputs, start.accruals, [*(line.pot for line in settled), *paid_in])
     issued = issue_notes(accrued, inputs.rosters, inputs.chain.note_minimum)
     reserve = reserve_tree(issued.accruals, inputs.rosters, inputs.chain)
     results = tuple(line.result for line in settled)
     carried = _carry(inputs, results, usage)
+    allocated_income = _add_income(inputs.allocated_income, paid_in)
     lines = tuple(ReportLine(line.license_id, line.cumulative_units, line.charge) for line in results)
     files = {
         bundle.LANES: bundle.pack_lanes(inputs.heads),
         bundle.LINES: bundle.pack_lines(lines),
         bundle.WORDS: bundle.pack_words(issued.words),
+        bundle.INCOME: pack_income(allocated_income),
         bundle.ACCRUALS: issued.accruals.to_bytes(),
         bundle.CARRIED: pack_usage(carried),
         bundle.ROSTERS: bundle.pack_rosters(inputs.rosters),
         bundle.USAGE: pack_usage(usage),
     }
     notes = NoteTree(issued.words)
-    _check_conservation(inputs, results, issued, notes, reserve)
+    unallocated = sum(start.income.values()) - sum(pot.base_units for pot in paid_in)
+    _check_conservation(start, results, unallocated, issued, notes, reserve)
     report = _report(inputs, lines, notes, reserve, files)
     return BuiltReport(
         report,
@@ -132,6 +143,8 @@ def build_report(inputs: ReportInputs) -> BuiltReport:
         reserve,
         issued.accruals,
         carried,
+        allocated_income,
+        unallocated,
         results,
         files,
     )
@@ -154,6 +167,7 @@ def _units_by_license(inputs: ReportInputs) -> dict[int, int]:
         raise InputRejected(f"the lane vector has {len(inputs.heads)} lanes, the registry {len(lanes)}")
     units = {state.license_id: 0 for state in inputs.chain.licenses}
     for lane, head in zip(lanes, inputs.heads, strict=True):
+        _check_anchor(lane, head)
         if head is None:
             continue
         if head.lane != lane.lane:
@@ -175,51 +189,97 @@ def _units_by_license(inputs: ReportInputs) -> dict[int, int]:
     return units
 
 
-@dataclass(frozen=True, slots=True)
-class _Settled:
-    """A license's result with the weights, in roster order, that its contributors' part is divided by."""
+def _check_anchor(lane: LaneState, head: Checkpoint | None) -> None:
+    """Raise InputRejected if a lane counts less than what its gateway had put on chain in time."""
+    if not lane.keeps_anchor(head):
+        count, anchored = 0 if head is None else head.count, 0 if lane.anchor is None else lane.anchor.count
+        raise InputRejected(
+            f"lane {lane.number} counts {count} receipts, {anchored} were anchored in time",
+            hint="whoever signs this can be slashed; get the receipts, or adopt the anchored checkpoint",
+        )
 
-    result: LineResult
+
+@dataclass(frozen=True, slots=True)
+class _Pot:
+    """Contributors' money of one license in this epoch, and the weights, in roster order, to divide it by."""
+
+    license_id: int
+    base_units: int
     weights: list[int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Settled:
+    """A license's result and its contributors' part of the charge."""
+
+    result: LineResult
+    pot: _Pot
+
+
+@dataclass(frozen=True, slots=True)
+class _Start:
+    """What the epoch starts from: accruals, income that waits by license, and the pool that holds both."""
+
+    accruals: Accruals
+    income: Mapping[int, int]
+    pool: int
+
+
+def _start(inputs: ReportInputs) -> _Start:
+    """Take over what the last finalized report left, less its reserve if that is issued before this report.
+
+    Raises InvariantBroken unless accruals and waiting income are exactly the pool.
+    """
+    chain, accruals, pool = inputs.chain, inputs.accruals, inputs.chain.pool
+    if chain.starts_after_reserve:
+        accruals = after_reserve(inputs.accruals, inputs.last_rosters)
+        if not chain.is_reserve_issued:
+            pool -= (inputs.accruals.total - accruals.total) // ACCRUAL_SCALE
+    income = unallocated_income(chain.licenses, inputs.allocated_income)
+    if accruals.total + sum(income.values()) * ACCRUAL_SCALE != pool * ACCRUAL_SCALE:
+        raise InvariantBroken(
+            f"the pool holds {pool} base units, accruals are {accruals.total} billionths and waiting income "
+            f"{sum(income.values())} base units",
+            hint="these are not the accruals of the last finalized report; fetch them by its bundle hash",
+        )
+    return _Start(accruals, income, pool)
+
+
 def _settle(
-    state: LicenseState, units_by_license: Mapping[int, int], usage: Usage, rosters: Mapping[int, Roster]
+    inputs: ReportInputs, state: LicenseState, units_by_license: Mapping[int, int], usage: Usage
 ) -> _Settled:
     """Charge one license: what is due, as far as balance, cap and somebody to pay allow."""
-    units = units_by_license[state.license_id]
+    license_id = state.license_id
+    units = units_by_license[license_id]
     due = due_base_units(units, state.price_per_million_units, state.charged)
-    used = usage.get(state.license_id, {})
-    roster = rosters.get(state.license_id)
-    weights, allocated_by = _weights(state, used, roster)
+    used = usage.get(license_id, {})
+    roster = inputs.rosters.get(license_id)
+    weights, allocated_by = charge_weights(inputs.chain, state, used, roster)
     charge = charge_base_units(due, state.available, state.max_charge_per_epoch) if weights else 0
     split = split_charge(state.charged, state.charged + charge, state.split_bps)
     unknown = tuple(sorted(tag for tag in used if roster is None or tag not in roster.row_of_tag))
     new_units = units - state.cumulative_units
-    result = LineResult(
-        state.license_id, units, new_units, due, charge, due - charge, split, allocated_by, unknown
-    )
-    return _Settled(result, weights)
+    result = LineResult(license_id, units, new_units, due, charge, due - charge, split, allocated_by, unknown)
+    return _Settled(result, _Pot(license_id, split.contributors, weights))
 
 
-def _weights(state: LicenseState, used: Mapping[bytes, int], roster: Roster | None) -> tuple[list[int], str]:
-    """Return weights in roster order and what they follow.
+def _income_pots(inputs: ReportInputs, start: _Start, usage: Usage) -> list[_Pot]:
+    """Return the income that can be allocated now, by license; the rest waits."""
+    states = {state.license_id: state for state in inputs.chain.licenses}
+    pots = []
+    for license_id, amount in start.income.items():
+        used, roster = usage.get(license_id, {}), inputs.rosters.get(license_id)
+        weights = income_weights(inputs.chain, states[license_id], used, roster)
+        if weights:
+            pots.append(_Pot(license_id, amount, weights))
+    return pots
 
-    They are empty when there is nobody to pay: then the license is not charged and its units stay due.
-    """
-    if roster is None:
-        return [], BY_NOBODY
-    if state.meter_kind.pays_by_use:
-        by_use = [0] * len(roster.rows)
-        for tag, weight in used.items():
-            row = roster.row_of_tag.get(tag)
-            if row is not None:
-                by_use[row] += weight
-        if any(by_use):
-            return by_use, BY_USE
-    if any(roster.weights):
-        return list(roster.weights), BY_ROSTER
-    return [], BY_NOBODY
+
+def _add_income(allocated: Mapping[int, int], pots: list[_Pot]) -> dict[int, int]:
+    after = dict(allocated)
+    for pot in pots:
+        after[pot.license_id] = after.get(pot.license_id, 0) + pot.base_units
+    return after
 
 
 def _pick_lines(inputs: ReportInputs, settled: list[_Settled]) -> list[_Settled]:
@@ -250,36 +310,33 @@ def _carry(inputs: ReportInputs, lines: tuple[LineResult, ...], usage: Usage) ->
     return carried
 
 
-def _accrue(inputs: ReportInputs, settled: list[_Settled]) -> dict[bytes, int]:
-    """Add each line's contributors' part to its purses, exactly, in billionths of a base unit."""
-    accrued = dict(inputs.accruals)
-    for line in settled:
-        share = line.result.split.contributors
-        if not share:
+def _accrue(inputs: ReportInputs, before: Accruals, pots: list[_Pot]) -> dict[bytes, int]:
+    """Add each pot to its purses, exactly, in billionths of a base unit."""
+    accrued = dict(before)
+    for pot in pots:
+        if not pot.base_units:
             continue
-        rows = inputs.rosters[line.result.license_id].rows
-        for row, part in zip(rows, allocate(share * ACCRUAL_SCALE, line.weights), strict=True):
+        rows = inputs.rosters[pot.license_id].rows
+        for row, part in zip(rows, allocate(pot.base_units * ACCRUAL_SCALE, pot.weights), strict=True):
             if part:
                 accrued[row.purse] = accrued.get(row.purse, 0) + part
     return accrued
 
 
 def _check_conservation(
-    inputs: ReportInputs, lines: tuple[LineResult, ...], issued: Issue, notes: NoteTree, reserve: SumTree
+    start: _Start,
+    lines: tuple[LineResult, ...],
+    unallocated: int,
+    issued: Issue,
+    notes: NoteTree,
+    reserve: SumTree,
 ) -> None:
-    """Raise InvariantBroken unless every billionth is accounted for and the promises fit the pool."""
-    share = sum(line.split.contributors for line in lines)
-    before = inputs.accruals.total + share * ACCRUAL_SCALE
-    after = issued.accruals.total + notes.total * ACCRUAL_SCALE
-    if before != after:
+    """Raise InvariantBroken unless every billionth of the pool is accounted for and covers the promises."""
+    pool = start.pool + sum(line.split.contributors for line in lines)
+    after = issued.accruals.total + (notes.total + unallocated) * ACCRUAL_SCALE
+    if pool * ACCRUAL_SCALE != after:
         raise InvariantBroken(
-            f"accruals and share come to {before} billionths, accruals and notes to {after}"
-        )
-    pool = inputs.chain.pool + share
-    if inputs.accruals.total != inputs.chain.pool * ACCRUAL_SCALE:
-        raise InvariantBroken(
-            f"the pool holds {inputs.chain.pool} base units, accruals are {inputs.accruals.total} billionths",
-            hint="these are not the accruals of the last finalized report; fetch them by its bundle hash",
+            f"pool and share come to {pool} base units, what they became to {after} billionths"
         )
     if notes.total + reserve.total > pool:
         raise InvariantBroken(

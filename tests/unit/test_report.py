@@ -14,17 +14,21 @@ from usufruct_protocol.accruals import EMPTY, Accruals
 from usufruct_protocol.bundle import PUBLIC_FILES, RESTRICTED_FILES, bundle_hash, unpack_lanes, unpack_rosters
 from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState, MeterKind
 from usufruct_protocol.errors import InputRejected, InvariantBroken
-from usufruct_protocol.issue import reserve_salt, rows_by_purse
-from usufruct_protocol.money import ACCRUAL_SCALE, SplitBps, due_base_units
+from usufruct_protocol.income import unpack_income
+from usufruct_protocol.issue import after_reserve, reserve_salt, reserve_tree, rows_by_purse
+from usufruct_protocol.money import ACCRUAL_SCALE, SplitBps, due_base_units, split_total
 from usufruct_protocol.receipts import Checkpoint
-from usufruct_protocol.report import MAX_LINES, LineResult, ReportInputs, build_report
-from usufruct_protocol.roster import NO_ADDRESS, Roster, RosterRow
+from usufruct_protocol.report import MAX_LINES, BuiltReport, LineResult, ReportInputs, build_report
+from usufruct_protocol.roster import NO_ADDRESS, ConsentInterval, Roster, RosterRow
 from usufruct_protocol.sumtree import split_word
 
 from tests.reference import report as reference
 
 CUSTODIAN = b"\xcc" * 20
 BIG = 2**96 - 1
+DAY_MS = 86_400_000
+START_S, PERIOD_S = 10**6, 100_000
+END_MS = (START_S + PERIOD_S) * 1000
 
 
 def tag(number: int) -> bytes:
@@ -36,6 +40,18 @@ def split_bps(draw: st.DrawFn) -> SplitBps:
     cuts = sorted(draw(st.lists(st.integers(0, 10_000), min_size=4, max_size=4)))
     edges = [0, *cuts, 10_000]
     return SplitBps(*(high - low for low, high in pairwise(edges)))
+
+
+@st.composite
+def consents(draw: st.DrawFn) -> tuple[ConsentInterval, ...]:
+    """Intervals before, around and after the period, with its edges."""
+    start_ms = START_S * 1000
+    edges = [0, start_ms - DAY_MS - 1, start_ms - DAY_MS, start_ms - DAY_MS + 1, start_ms, END_MS - 1]
+    times = draw(st.lists(st.sampled_from([*edges, END_MS, END_MS + 1, 2**64 - 1]), unique=True, max_size=4))
+    return tuple(
+        ConsentInterval(low, high, tag(900))
+        for low, high in zip(sorted(times)[::2], sorted(times)[1::2], strict=False)
+    )
 
 
 @st.composite
@@ -54,6 +70,7 @@ def rosters(draw: st.DrawFn, license_id: int) -> Roster:
                 record_tags=tuple(
                     sorted(tag(license_id * 10_000 + purse * 100 + record) for record in records)
                 ),
+                intervals=draw(consents()),
             )
         )
     return Roster.build(rows)
@@ -61,7 +78,7 @@ def rosters(draw: st.DrawFn, license_id: int) -> Roster:
 
 @st.composite
 def inputs(draw: st.DrawFn) -> ReportInputs:
-    licenses, lanes, heads, held, usage = [], [], [], {}, {}
+    licenses, lanes, heads, held, usage, allocated = [], [], [], {}, {}, {}
     for license_id in range(1, 1 + draw(st.integers(0, 4))):
         roster = draw(rosters(license_id)) if draw(st.booleans()) else None
         price = draw(st.integers(0, 10**6) | st.integers(0, BIG // 2**40))
@@ -69,25 +86,28 @@ def inputs(draw: st.DrawFn) -> ReportInputs:
         charged = min(draw(st.integers(0, 10**9)), due_base_units(committed, price, 0))
         own = [committed + draw(st.integers(0, 10**6) | st.integers(0, 2**40)), draw(st.integers(0, 100))]
         for units in own:
-            number = len(lanes)
-            lanes.append(LaneState(number, bytes([number + 1]) * 20, license_id, 0, 2**63, 2**100))
-            heads.append(
-                Checkpoint(bytes([number + 1]) * 20, units + 1, units, tag(7000 + number)) if units else None
-            )
+            lane = bytes([len(lanes) + 1]) * 20
+            anchored = draw(st.integers(0, units))
+            anchor = Checkpoint(lane, anchored, anchored, tag(8000)) if anchored else None
+            lanes.append(LaneState(len(lanes), lane, license_id, 0, 2**63, 2**100, anchor))
+            heads.append(Checkpoint(lane, units + 1, units, tag(7000 + len(lanes))) if units else None)
+        split, income = draw(split_bps()), draw(st.sampled_from([0, 0, 1, 10**9, 2**80]))
         licenses.append(
             LicenseState(
                 license_id=license_id,
-                meter_kind=draw(st.sampled_from([MeterKind.INFERENCE, MeterKind.RETRIEVAL])),
+                meter_kind=draw(st.sampled_from(MeterKind)),
                 price_per_million_units=price,
                 max_charge_per_epoch=draw(st.sampled_from([1, 10**6, BIG])),
-                split_bps=draw(split_bps()),
+                split_bps=split,
                 collection_hash=tag(license_id),
                 roster_root=roster.root if roster else bytes(32),
                 available=draw(st.sampled_from([0, 7, 10**9, 2**80])),
                 charged=charged,
                 cumulative_units=committed,
+                income=income,
             )
         )
+        allocated[license_id] = draw(st.integers(0, split_total(income, split).contributors))
         if roster is not None:
             held[license_id] = roster
         known = [one for row in (roster.rows if roster else ()) for one in row.record_tags] + [tag(999_999)]
@@ -95,15 +115,34 @@ def inputs(draw: st.DrawFn) -> ReportInputs:
     before = Accruals(draw(st.dictionaries(st.integers(1, 14).map(tag), st.integers(0, 10**15), max_size=5)))
     short = -before.total % ACCRUAL_SCALE  # the pool is whole base units
     before = Accruals({**before, tag(77): short})
+    epoch = draw(st.integers(2, 9))
+    last_rosters = {1: draw(rosters(1)), 2: draw(rosters(2))}
+    reserve_first, is_issued = draw(st.sampled_from([(False, False), (True, False), (True, True)]))
+    waiting = sum(split_total(one.income, one.split_bps).contributors for one in licenses)
+    waiting -= sum(allocated.values())
+    left = after_reserve(before, last_rosters) if is_issued else before
     chain = ChainState(
-        chain_id=31337, settlement=b"\x01" * 20, epoch=draw(st.integers(1, 9)), previous_report_hash=tag(5),
-        previous_period_end_s=1000, epoch_seconds=100, cutoff_block=7, cutoff_block_hash=tag(6),
-        cutoff_time_s=1101, next_attempt=0, signer_set_version=1, signers=(),
-        pool=before.total // ACCRUAL_SCALE,
+        chain_id=31337, settlement=b"\x01" * 20, epoch=epoch, previous_report_hash=tag(5),
+        previous_period_end_s=START_S, epoch_seconds=PERIOD_S, cutoff_block=7, cutoff_block_hash=tag(6),
+        cutoff_time_s=START_S + PERIOD_S + 1, next_attempt=0, signer_set_version=1, signers=(),
+        pool=left.total // ACCRUAL_SCALE + waiting,
         note_minimum=draw(st.sampled_from([0, 1, 500])), custodian=CUSTODIAN, consent_root=bytes(32),
-        licenses=tuple(licenses), lanes=tuple(lanes),
+        licenses=tuple(licenses), lanes=tuple(lanes), reserve_first=reserve_first,
+        reserve_issued_epoch=epoch - 1 if is_issued else draw(st.integers(0, epoch - 2)),
     )  # fmt: skip
-    return ReportInputs(chain, draw(st.integers(0, 3)), tuple(heads), usage, held, before)
+    return ReportInputs(
+        chain, draw(st.integers(0, 3)), tuple(heads), usage, held, before,
+        allocated_income=allocated, last_rosters=last_rosters,
+    )  # fmt: skip
+
+
+def start_of(case: ReportInputs) -> tuple[Accruals, int]:
+    """What an epoch starts from: accruals, and the pool as if the last reserve had been issued by now."""
+    if not case.chain.reserve_first:
+        return case.accruals, case.chain.pool
+    left = after_reserve(case.accruals, case.last_rosters)
+    reserve = reserve_tree(case.accruals, case.last_rosters, case.chain).total
+    return left, case.chain.pool - (0 if case.chain.is_reserve_issued else reserve)
 
 
 def plain(case: ReportInputs):
@@ -114,7 +153,10 @@ def plain(case: ReportInputs):
     licenses = [
         {
             "id": state.license_id,
-            "by_use": state.meter_kind is MeterKind.RETRIEVAL,
+            "by_use": state.meter_kind in (MeterKind.RETRIEVAL, MeterKind.EMBEDDING),
+            "model": state.meter_kind in (MeterKind.INFERENCE, MeterKind.TOKENS),
+            "income": state.income,
+            "allocated": case.allocated_income[state.license_id],
             "price": state.price_per_million_units,
             "cap": state.max_charge_per_epoch,
             "bps": dataclasses.astuple(state.split_bps),
@@ -125,7 +167,17 @@ def plain(case: ReportInputs):
         }
         for state in case.chain.licenses
     ]
-    held = {
+    accruals = {purse: amount * reference.BILLIONTH for purse, amount in case.accruals.items()}
+    if case.chain.reserve_first:
+        accruals = reference.after_reserve(accruals, plain_rosters(case.last_rosters))
+    period = START_S * 1000, END_MS
+    held = plain_rosters(case.rosters)
+    return licenses, held, case.usage, accruals, case.chain.note_minimum, period
+
+
+def plain_rosters(held):
+    """Rosters as the reference takes them, in any order."""
+    return {
         license_id: [
             {
                 "purse": row.purse,
@@ -133,13 +185,12 @@ def plain(case: ReportInputs):
                 "payout": row.payout,
                 "threshold": row.threshold_base_units,
                 "records": set(row.record_tags),
+                "consent": [(interval.from_ms, interval.to_ms) for interval in row.intervals],
             }
             for row in random.Random(1).sample(roster.rows, len(roster.rows))
         ]
-        for license_id, roster in case.rosters.items()
+        for license_id, roster in held.items()
     }
-    accruals = {purse: amount * reference.BILLIONTH for purse, amount in case.accruals.items()}
-    return licenses, held, case.usage, accruals, case.chain.note_minimum
 
 
 def line_of(line: LineResult):
@@ -151,27 +202,28 @@ def line_of(line: LineResult):
 @given(inputs())
 def test_report_equals_the_slow_reference(case: ReportInputs) -> None:
     built = build_report(case)
-    lines, accruals, notes, reserve = reference.settle_epoch(*plain(case))
+    lines, accruals, notes, reserve, allocated = reference.settle_epoch(*plain(case))
     assert [line_of(one) for one in built.lines] == lines
     assert {purse: amount * reference.BILLIONTH for purse, amount in built.accruals.items()} == accruals
     assert [split_word(word) for word in built.words] == notes
     assert built.report.reserve_total == sum(amount for _, amount in reserve)
     assert built.report.reserve_count == len(reserve)
+    assert built.allocated_income == allocated
 
 
 @given(inputs())
 def test_inv_09_notes_and_reserve_stay_within_the_pool(case: ReportInputs) -> None:
-    report = build_report(case).report
-    share = sum(line.split.contributors for line in build_report(case).lines)
-    assert report.notes_total + report.reserve_total <= case.chain.pool + share
+    built = build_report(case)
+    share = sum(line.split.contributors for line in built.lines)
+    assert built.report.notes_total + built.report.reserve_total <= start_of(case)[1] + share
 
 
 @given(inputs())
-def test_inv_10_what_is_neither_note_nor_reserve_is_dust(case: ReportInputs) -> None:
+def test_inv_10_what_is_neither_note_nor_reserve_is_dust_or_declared(case: ReportInputs) -> None:
     built = build_report(case)
-    pool = case.chain.pool + sum(line.split.contributors for line in built.lines)
+    pool = start_of(case)[1] + sum(line.split.contributors for line in built.lines)
     rest = pool - built.report.notes_total - built.report.reserve_total
-    assert 0 <= rest <= len(built.accruals)
+    assert 0 <= rest - built.unallocated <= len(built.accruals)
 
 
 @given(inputs())
@@ -187,8 +239,9 @@ def test_inv_12_and_13_charges_stay_within_units_balance_and_cap(case: ReportInp
 def test_inv_36_accruals_and_notes_equal_the_contributors_share(case: ReportInputs) -> None:
     built = build_report(case)
     share = sum(line.split.contributors for line in built.lines)
+    share += sum(built.allocated_income.values()) - sum(case.allocated_income.values())
     assert built.accruals.total + built.report.notes_total * ACCRUAL_SCALE == (
-        case.accruals.total + share * ACCRUAL_SCALE
+        start_of(case)[0].total + share * ACCRUAL_SCALE
     )
 
 
@@ -237,6 +290,9 @@ def test_bundle_files_read_back(case: ReportInputs) -> None:
     files = build_report(case).bundle
     assert unpack_lanes(files["lanes.bin"]) == case.heads
     assert unpack_rosters(files["rosters.bin"]) == case.rosters
+    assert unpack_income(files["income.bin"]) == {
+        license_id: amount for license_id, amount in build_report(case).allocated_income.items() if amount
+    }
 
 
 def one_license(**changes) -> ReportInputs:
@@ -410,3 +466,204 @@ def test_an_empty_epoch_is_a_report_too() -> None:
     assert empty.report.lines == ()
     assert (empty.report.notes_root, empty.report.note_count, empty.report.notes_total) == (bytes(32), 0, 0)
     assert empty.accruals == EMPTY
+
+
+def restarting(case: ReportInputs, **changes) -> ReportInputs:
+    """The same case as the next epoch of a committee that reports only after the reserve was issued."""
+    return dataclasses.replace(case, chain=dataclasses.replace(case.chain, reserve_first=True, **changes))
+
+
+def following(first: BuiltReport, case: ReportInputs, **changes) -> ReportInputs:
+    """The empty epoch after a report of `one_license`."""
+    (state,) = case.chain.licenses
+    (line,) = first.lines
+    state = dataclasses.replace(state, cumulative_units=line.cumulative_units, charged=line.charge)
+    pool = line.split.contributors + sum(case.allocated_income.values()) - first.report.notes_total
+    chain = dataclasses.replace(case.chain, epoch=2, licenses=(state,), pool=pool)
+    chain = dataclasses.replace(chain, **changes)
+    return ReportInputs(
+        chain, 0, case.heads, {}, case.rosters, first.accruals, first.carried,
+        allocated_income=first.allocated_income, last_rosters=case.rosters,
+    )  # fmt: skip
+
+
+@given(inputs())
+def test_inv_30_after_the_reserve_purses_keep_exactly_what_it_left(case: ReportInputs) -> None:
+    left = after_reserve(case.accruals, case.last_rosters)
+    reserve = reserve_tree(case.accruals, case.last_rosters, case.chain)
+    assert left.total + reserve.total * ACCRUAL_SCALE == case.accruals.total
+    expected = reference.after_reserve(
+        {purse: amount * reference.BILLIONTH for purse, amount in case.accruals.items()},
+        plain_rosters(case.last_rosters),
+    )
+    assert {purse: amount * reference.BILLIONTH for purse, amount in left.items()} == expected
+    rows = rows_by_purse(case.last_rosters)
+    homeless = [p for p in left if p not in rows or rows[p].payout == NO_ADDRESS]
+    assert all(amount < ACCRUAL_SCALE for purse, amount in left.items() if purse not in homeless)
+    assert sum(left[purse] for purse in homeless) < ACCRUAL_SCALE
+
+
+def test_inv_30_reserve_and_notes_pay_each_accrual_once() -> None:
+    """Thirds of 70 base units: 23 each and a third that stays, through notes or through the reserve."""
+    case = one_license()
+    held_back = dataclasses.replace(case, chain=dataclasses.replace(case.chain, note_minimum=1_000))
+    first = build_report(held_back)
+    assert (first.report.notes_total, first.report.reserve_total) == (0, 69)
+    before = build_report(restarting(following(first, held_back, note_minimum=0)))
+    issued = following(first, held_back, note_minimum=0, pool=1, reserve_issued_epoch=1)
+    after = build_report(restarting(issued))
+    assert before.report_hash == after.report_hash, "issued before the cut-off or after it: the same report"
+    assert (after.report.note_count, after.accruals.total) == (0, ACCRUAL_SCALE)
+    assert build_report(following(first, held_back, note_minimum=0)).report.notes_total == 69
+
+
+def test_a_reserve_issued_by_anybody_is_never_paid_again() -> None:
+    """The chain says that the reserve is out, whatever the committee's version asks for."""
+    first = build_report(one_license())
+    case = following(first, one_license(), reserve_issued_epoch=1)
+    assert build_report(case).accruals == after_reserve(first.accruals, case.last_rosters)
+
+
+def test_a_pool_that_a_reserve_left_too_large_or_small_halts() -> None:
+    held_back = dataclasses.replace(
+        one_license(), chain=dataclasses.replace(one_license().chain, note_minimum=99)
+    )
+    case = following(build_report(held_back), held_back, pool=69, reserve_issued_epoch=1)
+    with pytest.raises(InvariantBroken, match="the pool holds 69 base units"):
+        build_report(case)
+
+
+def with_income(income: int, allocated: int = 0, **changes) -> ReportInputs:
+    """No usage; income of which 70 % is the contributors'."""
+    case = one_license(income=income, **changes)
+    waiting = -(-income * 7_000 // 10_000) - allocated
+    chain = dataclasses.replace(case.chain, pool=waiting)
+    return dataclasses.replace(case, chain=chain, heads=(None,), allocated_income={1: allocated})
+
+
+def test_income_goes_to_the_roster_whoever_was_used() -> None:
+    case = dataclasses.replace(with_income(100), usage={1: {tag(501): 3}})
+    built = build_report(case)
+    assert [split_word(word)[1] for word in built.words] == [23, 23, 23]
+    assert (built.allocated_income, built.unallocated) == ({1: 70}, 0)
+    assert built.report.lines == ()
+    assert unpack_income(built.bundle["income.bin"]) == {1: 70}
+
+
+def test_only_the_growth_of_income_is_allocated() -> None:
+    assert build_report(with_income(100, allocated=67)).accruals.total == 0
+    built = build_report(with_income(101, allocated=70))
+    assert [split_word(word)[1] for word in built.words] == []
+    assert (built.accruals.total, built.allocated_income) == (ACCRUAL_SCALE, {1: 71})
+
+
+def test_income_without_a_roster_waits_in_the_pool() -> None:
+    case = dataclasses.replace(with_income(100, roster_root=bytes(32)), rosters={})
+    waiting = build_report(case)
+    assert (waiting.unallocated, waiting.accruals, waiting.allocated_income) == (70, EMPTY, {1: 0})
+    assert waiting.report.reserve_total == 0
+    later = dataclasses.replace(with_income(100), allocated_income=waiting.allocated_income)
+    assert build_report(later).report.notes_total == 69
+
+
+def test_income_follows_uses_only_where_the_roster_weighs_nobody() -> None:
+    case = with_income(100)
+    roster = Roster.build([dataclasses.replace(row, weight=0) for row in case.rosters[1].rows])
+    state = dataclasses.replace(case.chain.licenses[0], roster_root=roster.root)
+    case = dataclasses.replace(
+        case, chain=dataclasses.replace(case.chain, licenses=(state,)), rosters={1: roster}
+    )
+    assert build_report(case).unallocated == 70
+    used = build_report(dataclasses.replace(case, usage={1: {tag(502): 1}}))
+    assert [split_word(word) for word in used.words] == [(b"\x02" * 20, 70)]
+
+
+def test_more_income_allocated_than_arrived_halts() -> None:
+    with pytest.raises(
+        InvariantBroken, match="license 1: 71 base units of income were allocated, 70 arrived"
+    ):
+        build_report(dataclasses.replace(with_income(100), allocated_income={1: 71}))
+
+
+@pytest.mark.parametrize(
+    ("count", "units", "is_kept"),
+    [(None, 0, False), (49, 90, False), (50, 90, True), (51, 90, True), (49, 101, True), (49, 100, False)],
+)
+def test_a_vector_below_an_anchor_is_refused_unless_the_lane_contradicts_itself(
+    count: int | None, units: int, is_kept: bool
+) -> None:
+    """Fewer receipts with more units than anchored: the lane signed both, so the anchor binds nobody."""
+    case = one_license()
+    lane = b"\x09" * 20
+    state = dataclasses.replace(case.chain.lanes[0], anchor=Checkpoint(lane, 50, 100, tag(8)))
+    case = dataclasses.replace(case, chain=dataclasses.replace(case.chain, lanes=(state,)))
+    case = dataclasses.replace(
+        case, heads=(None if count is None else Checkpoint(lane, count, units, tag(9)),)
+    )
+    if is_kept:
+        assert build_report(case).report.lines[0].cumulative_units == units
+    else:
+        with pytest.raises(InputRejected, match="50 were anchored in time"):
+            build_report(case)
+
+
+def paid_by(kind: MeterKind, **intervals: list[tuple[int, int]]) -> set[int]:
+    """Which of purses 1 to 3 are paid where no uses are known, by consents in days from the period's start."""
+    case = one_license(meter_kind=kind)
+    chain = dataclasses.replace(case.chain, previous_period_end_s=10**6, epoch_seconds=86_400)
+    start_ms = chain.period_start_s * 1000
+    rows = []
+    for row in case.rosters[1].rows:
+        spans = intervals.get(f"purse_{row.payout[0]}", [])
+        consents = (
+            ConsentInterval(start_ms + since * DAY_MS, start_ms + until * DAY_MS, tag(7))
+            for since, until in spans
+        )
+        rows.append(dataclasses.replace(row, intervals=tuple(consents)))
+    roster = Roster.build(rows)
+    state = dataclasses.replace(chain.licenses[0], roster_root=roster.root)
+    chain = dataclasses.replace(chain, licenses=(state,))
+    built = build_report(dataclasses.replace(case, chain=chain, rosters={1: roster}))
+    assert sum(amount for _, amount in map(split_word, built.words)) in (69, 70)
+    return {payee[0] for payee, _ in map(split_word, built.words)}
+
+
+RUNNING, EARLIER, LONG_AGO, LATER = [(-9, 9)], [(-9, -1)], [(-9, -2)], [(1, 9)]
+
+
+@pytest.mark.parametrize("kind", [MeterKind.INFERENCE, MeterKind.TOKENS])
+def test_inv_42_a_model_pays_whoever_it_was_trained_on(kind: MeterKind) -> None:
+    """A revocation for the future does not take the record out of the model, and pay goes on with its use."""
+    assert paid_by(kind, purse_1=RUNNING, purse_2=LONG_AGO, purse_3=LATER) == {1, 2}
+
+
+@pytest.mark.parametrize("kind", [MeterKind.TRAINING, MeterKind.FINE_TUNE, MeterKind.RETRIEVAL])
+def test_inv_42_new_work_pays_those_with_consent_in_the_period_or_a_day_of_grace(kind: MeterKind) -> None:
+    assert paid_by(kind, purse_1=RUNNING, purse_2=LONG_AGO, purse_3=LATER) == {1}
+    assert paid_by(kind, purse_1=[(-9, 0)], purse_2=EARLIER, purse_3=[(0, 1)]) == {1, 3}
+    assert paid_by(kind, purse_1=[(-9, -5), (0, 3)], purse_2=LONG_AGO, purse_3=LONG_AGO) == {1}
+
+
+@pytest.mark.parametrize("kind", MeterKind)
+def test_inv_42_whoever_is_listed_without_consent_is_compensated(kind: MeterKind) -> None:
+    assert paid_by(kind, purse_1=RUNNING, purse_2=[], purse_3=LATER) == {1, 2}
+
+
+@pytest.mark.parametrize("kind", MeterKind)
+def test_inv_42_where_nobody_consented_everybody_is_compensated(kind: MeterKind) -> None:
+    """Something was used, without consent, and nobody counted what: a buyer does not get it free."""
+    assert paid_by(kind, purse_1=LATER, purse_2=LATER, purse_3=LATER) == {1, 2, 3}
+
+
+def test_inv_42_a_record_used_without_consent_is_paid_for() -> None:
+    case = one_license()
+    gone = ConsentInterval(0, 1, tag(7))
+    roster = Roster.build([dataclasses.replace(row, intervals=(gone,)) for row in case.rosters[1].rows])
+    state = dataclasses.replace(case.chain.licenses[0], roster_root=roster.root)
+    chain = dataclasses.replace(
+        case.chain, previous_period_end_s=10**6, licenses=(state,), cutoff_time_s=10**6 + 101
+    )
+    built = build_report(
+        dataclasses.replace(case, chain=chain, rosters={1: roster}, usage={1: {tag(502): 1}})
+    )
+    assert [split_word(word) for word in built.words] == [(b"\x02" * 20, 70)]

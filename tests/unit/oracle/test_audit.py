@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from usufruct_oracle.audit import BUNDLE_FILES, AuditInputs, Difference, first_difference
 from usufruct_oracle.context import Base
 from usufruct_oracle.wire_json import FileEntry
-from usufruct_protocol.bundle import LINES, USAGE, WORDS, bundle_hash
+from usufruct_protocol.bundle import LINES, USAGE, WORDS, bundle_hash, pack_rosters
 from usufruct_protocol.report import ReportInputs, build_report
 from usufruct_protocol.report_types import ReportLine
 
@@ -21,7 +21,15 @@ from tests.unit.test_report import inputs
 def audited(given_inputs: ReportInputs) -> AuditInputs:
     built = build_report(given_inputs)
     chain = given_inputs.chain
-    base = Base(chain.epoch - 1, chain.previous_report_hash, given_inputs.accruals, given_inputs.carried, {})
+    base = Base(
+        chain.epoch - 1,
+        chain.previous_report_hash,
+        given_inputs.accruals,
+        given_inputs.carried,
+        {},
+        given_inputs.allocated_income,
+        pack_rosters(given_inputs.last_rosters),
+    )
     manifest = {
         name: FileEntry(hashlib.sha256(body).digest(), len(body)) for name, body in built.bundle.items()
     }

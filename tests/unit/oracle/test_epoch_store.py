@@ -105,7 +105,7 @@ def test_restricted_files_go_and_public_ones_stay(store: Store) -> None:
             # Files of epoch 4 equal those of epoch 5, which are still needed.
             expected = files(epoch) if epoch >= 4 else {name: files(epoch)[name] for name in PUBLIC_FILES}
             assert kept == expected
-            assert len(epoch_store.bundle_entries(db, epoch, bundle_hash)) == 7
+            assert len(epoch_store.bundle_entries(db, epoch, bundle_hash)) == 8
 
 
 def test_finalizing_drops_what_other_attempts_left(store: Store) -> None:
