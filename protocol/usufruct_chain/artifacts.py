@@ -35,8 +35,18 @@ CONTRACTS: Final[dict[str, str]] = {
 """The contracts of a deployment in the order in which they are deployed, each with its place: its name in
 deployment files, on `Contracts` and in tests."""
 
-TEST_TOKEN = "TestUSDC"
+TEST_TOKEN: Final = "TestUSDC"
 """The dev chains' token. Its ABI is also the one any token is called by: ERC-20, EIP-2612 and EIP-3009."""
+
+PLACES: Final[dict[str, str]] = {
+    TEST_TOKEN: "token",
+    **CONTRACTS,
+    "CommunityFund": "community_fund",
+    "CouncilTimelock": "council_timelock",
+    "CouncilSeat": "council_seat",
+    "PatientCouncil": "patient_council",
+}
+"""The places of all contracts, those among them that only some deployments have."""
 
 
 @dataclass(frozen=True, slots=True)

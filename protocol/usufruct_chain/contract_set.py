@@ -16,8 +16,8 @@ from typing import Any, Final
 from usufruct_protocol.errors import InvariantBroken
 
 from usufruct_chain import artifacts
-from usufruct_chain.artifacts import CONTRACTS
-from usufruct_chain.deploy_config import DeployConfig
+from usufruct_chain.artifacts import CONTRACTS, PLACES, TEST_TOKEN, Artifact
+from usufruct_chain.deploy_config import Council, DeployConfig
 from usufruct_chain.roles import COUNCIL_ROLE, FUNCTION_ROLES, GUARDIAN_ROLE
 
 OTHER_NAMES: Final[dict[str, str]] = {
@@ -40,9 +40,25 @@ class Grant:
     role: int
 
 
-def predicted(address_of_next: Callable[[int], str]) -> dict[str, str]:
+def chosen(config: DeployConfig) -> dict[str, str]:
+    """The contracts that a config asks for, each with its place, in the order of deployment."""
+    found = {TEST_TOKEN: "token"} if config.token is None else {}
+    found |= CONTRACTS
+    if not isinstance(config.community, str):
+        found["CommunityFund"] = PLACES["CommunityFund"]
+    if isinstance(config.council, Council):
+        found |= {name: PLACES[name] for name in ("CouncilTimelock", "CouncilSeat", "PatientCouncil")}
+    return found
+
+
+def artifact(contract: str) -> Artifact:
+    """The compiled contract. Raises: ConfigInvalid if it does not ship."""
+    return artifacts.load_test(contract) if contract == TEST_TOKEN else artifacts.load_or_reserve(contract)
+
+
+def predicted(config: DeployConfig, address_of_next: Callable[[int], str]) -> dict[str, str]:
     """Where each contract will be, by place; the function tells where the deployer's n-th next one goes."""
-    return {place: address_of_next(ahead) for ahead, place in enumerate(CONTRACTS.values())}
+    return {place: address_of_next(ahead) for ahead, place in enumerate(chosen(config).values())}
 
 
 def constructor_arguments(
@@ -52,7 +68,7 @@ def constructor_arguments(
 
     Raises: InvariantBroken for a parameter that nobody has said the meaning of.
     """
-    known = {"deployer": deployer, **asdict(config), **at}
+    known = {"deployer": deployer} | everything_known(config, at)
     return {
         parameter["name"].rstrip("_"): _argument(contract, parameter, known)
         for parameter in _parameters(contract)
@@ -62,20 +78,37 @@ def constructor_arguments(
 def stated(contract: str, known: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """What the getters of a contract must answer: those named like a constructor parameter that is known."""
     for parameter in _parameters(contract):
-        own = {**known, **_own_settings(contract, parameter, known)}
+        own = _known_to(contract, parameter, known)
         for part in parameter.get("components", [parameter]):
-            setting = _setting(part)
-            if setting in own:
-                yield part["name"].rstrip("_"), own[setting]
+            if not part["type"].endswith("[]") and _setting(part) in own:
+                yield part["name"].rstrip("_"), own[_setting(part)]
+
+
+def everything_known(config: DeployConfig, at: Mapping[str, str]) -> dict[str, Any]:
+    """Every setting and every place by its name; contracts stand in for what they were deployed for."""
+    known = {name: value for name, value in asdict(config).items() if value is not None} | dict(at)
+    if not isinstance(config.community, str):
+        parts = [(each.account, each.bps, each.name) for each in config.community]
+        known |= {"community": at["community_fund"], "community_fund_only": {"beneficiaries": parts}}
+    if isinstance(config.council, Council):
+        seats = [(seat.holder, seat.term_ends_at_s, seat.mandate_hash) for seat in config.council.seats]
+        known |= {
+            "council": at["council_timelock"],
+            "council_timelock_only": asdict(config.council) | {"council": at["patient_council"]},
+            "council_seat_only": {"timelock": at["council_timelock"], "first": seats},
+            "patient_council_only": {"timelock": at["council_timelock"], "seats": at["council_seat"]},
+            "patient_council_settings": asdict(config.council),
+        }
+    return known
 
 
 def grants() -> Iterator[Grant]:
     """Which functions are given to a role, in the order of roles.FUNCTION_ROLES."""
     for contract, functions in FUNCTION_ROLES.items():
         for role in (COUNCIL_ROLE, GUARDIAN_ROLE):
-            chosen = tuple(name for name, its_role in functions.items() if its_role == role)
-            if chosen:
-                yield Grant(CONTRACTS[contract], chosen, role)
+            given = tuple(name for name, its_role in functions.items() if its_role == role)
+            if given:
+                yield Grant(CONTRACTS[contract], given, role)
 
 
 def first_settings(config: DeployConfig) -> Iterator[tuple[str, str, tuple[Any, ...]]]:
@@ -89,7 +122,7 @@ def first_settings(config: DeployConfig) -> Iterator[tuple[str, str, tuple[Any, 
 
 
 def _parameters(contract: str) -> list[dict[str, Any]]:
-    for entry in artifacts.load_or_reserve(contract).abi:
+    for entry in artifact(contract).abi:
         if entry["type"] == "constructor":
             parameters: list[dict[str, Any]] = entry["inputs"]
             return parameters
@@ -97,20 +130,21 @@ def _parameters(contract: str) -> list[dict[str, Any]]:
 
 
 def _argument(contract: str, parameter: dict[str, Any], known: Mapping[str, Any]) -> Any:
+    own = _known_to(contract, parameter, known)
     if parameter["type"] == "tuple":
-        own = {**known, **_own_settings(contract, parameter, known)}
         return tuple(_argument(contract, part, own) for part in parameter["components"])
     setting = _setting(parameter)
-    if setting not in known:
+    if setting not in own:
         raise InvariantBroken(f"nobody says what the constructor of {contract} is told as {setting}")
-    value = known[setting]
+    value = own[setting]
     return list(value) if isinstance(value, tuple) else value
 
 
-def _own_settings(contract: str, parameter: dict[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The settings that only this contract has: its struct `settings` is the config's `<place>_settings`."""
-    own: Mapping[str, Any] = known.get(f"{CONTRACTS[contract]}_{_setting(parameter)}", {})
-    return own
+def _known_to(contract: str, parameter: dict[str, Any], known: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What is known, with what only this contract is told, and the fields of its own struct."""
+    place = PLACES[contract]
+    fields = known.get(f"{place}_{_setting(parameter)}", {}) if parameter["type"] == "tuple" else {}
+    return {**known, **known.get(f"{place}_only", {}), **fields}
 
 
 def _setting(parameter: dict[str, Any]) -> str:

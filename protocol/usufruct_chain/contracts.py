@@ -34,7 +34,7 @@ class Contracts:
         return ContractViews(self.deployment)
 
     def __getattr__(self, place: str) -> Contract:
-        """The contract at a place of artifacts.CONTRACTS. Raises: ConfigInvalid if there is none."""
+        """The contract at a place of artifacts.PLACES. Raises: ConfigInvalid if there is none."""
         found = self._contract(_address(self.deployment, place), artifacts.load_or_reserve(_NAMES[place]).abi)
         setattr(self, place, found)
         return found
@@ -57,7 +57,7 @@ class ContractViews:
         return found
 
 
-_NAMES: Final = {place: name for name, place in artifacts.CONTRACTS.items()}
+_NAMES: Final = {place: name for name, place in artifacts.PLACES.items()}
 
 
 def _address(deployment: Deployment, place: str) -> str:

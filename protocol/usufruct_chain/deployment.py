@@ -47,6 +47,10 @@ class Deployment:
     duties: str = ""
     credits: str = ""
     council_register: str = ""
+    community_fund: str = ""
+    council_timelock: str = ""
+    council_seat: str = ""
+    patient_council: str = ""
 
     def content(self) -> dict[str, Any]:
         """What its file holds: contracts that it does not have are left out."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from usufruct_protocol.errors import ConfigInvalid
+from usufruct_protocol.errors import ConfigInvalid, ContractRejected, UsufructError
 from usufruct_protocol.signing import checksum_address
 from web3 import Web3
 
 from usufruct_chain import artifacts, contract_set
 from usufruct_chain.abi import selector_of, topic_of
-from usufruct_chain.artifacts import CONTRACTS
+from usufruct_chain.artifacts import CONTRACTS, PLACES
 from usufruct_chain.connection import check_chain_id
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
@@ -55,14 +55,16 @@ def verify(contracts: Contracts, config: DeployConfig, deployer: str, from_block
     config = config.checked(deployer)
     _require_code(Rpc(contracts.w3), contracts.deployment)
     expected = [*_wiring(contracts), *_parameters(contracts, config), *_function_roles(contracts)]
-    differences = _differences(contracts, expected) + _holder_differences(
-        contracts, config, deployer, from_block
-    )
+    differences = [
+        *_code_differences(contracts, config, deployer),
+        *_differences(contracts, expected),
+        *_holder_differences(contracts, config, deployer, from_block),
+    ]
     _require(differences, "the deployment is not what was asked for")
 
 
 def _require_code(rpc: Rpc, deployment: Deployment) -> None:
-    named = [(name, getattr(deployment, name)) for name in ("token", *CONTRACTS.values())]
+    named = [(name, getattr(deployment, name)) for name in PLACES.values()]
     names, addresses = zip(*((name, address) for name, address in named if address), strict=True)
     codes = rpc.batch([("eth_getCode", (address, "latest")) for address in addresses])
     missing = [
@@ -75,6 +77,34 @@ def _require_code(rpc: Rpc, deployment: Deployment) -> None:
             f"no contract on chain {deployment.chain_id} at: {', '.join(missing)}",
             hint="the deployment file is another chain's, or the endpoint is not fully synchronized",
         )
+
+
+def _code_differences(contracts: Contracts, config: DeployConfig, deployer: str) -> list[str]:
+    """Contracts whose code is not what their creation gives, immutables and all.
+
+    Each is created once more by a call at its own address: the creation code with its arguments stands in for
+    the code there, over empty storage, so what the call returns is the code that a creation would leave.
+    """
+    rpc, at = Rpc(contracts.w3), contracts.deployment.content()
+    differences = []
+    for name, place in contract_set.chosen(config).items():
+        artifact = contract_set.artifact(name)
+        arguments = contract_set.constructor_arguments(name, config, at, deployer)
+        factory = contracts.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
+        creation = str(factory.constructor(*arguments.values()).data_in_transaction)
+        call = {"from": deployer, "to": at[place]}
+        override = {at[place]: {"code": creation, "state": {}}}
+        created, code = rpc.outcomes(
+            [("eth_call", (call, "latest", override)), ("eth_getCode", (at[place], "latest"))]
+        )
+        for outcome in (created, code):
+            if isinstance(outcome, UsufructError) and not isinstance(outcome, ContractRejected):
+                raise outcome
+        if isinstance(created, ContractRejected):
+            differences.append(f"{name} cannot be created as asked ({created})")
+        elif data(created) != data(code):
+            differences.append(f"the code at {at[place]} is not that of {name} as asked")
+    return differences
 
 
 def _wiring(contracts: Contracts) -> list[Expectation]:
@@ -101,7 +131,7 @@ def _parameters(contracts: Contracts, config: DeployConfig) -> list[Expectation]
     # lastEpoch, lastPeriodEnd, lastFinalizedBlock, finalizableAt, nextAttempt, rejections, pending
     first_state = (0, config.genesis_s, 0, 0, 0, 0, False)
     return [
-        *_stated(contracts, {name: value for name, value in asdict(config).items() if value is not None}),
+        *_stated(contracts, contract_set.everything_known(config, contracts.deployment.content())),
         *beneficiaries,
         *templates,
         ("LicenseRegistry.floors", views.registry.floors(), floors),
@@ -119,7 +149,7 @@ def _parameters(contracts: Contracts, config: DeployConfig) -> list[Expectation]
 def _stated(contracts: Contracts, known: dict[str, Any]) -> list[Expectation]:
     """What every contract was told by its constructor and tells again."""
     expected: list[Expectation] = []
-    for name, place in CONTRACTS.items():
+    for name, place in PLACES.items():
         if getattr(contracts.deployment, place):
             views = getattr(contracts.views, place)
             expected += [
@@ -152,7 +182,8 @@ def _holder_differences(
 ) -> list[str]:
     """Compare who holds each role, by all grants and revocations there ever were, with who should."""
     found = _holders(contracts, from_block)
-    wanted = {ADMIN_ROLE: {config.council}, COUNCIL_ROLE: {config.council}, GUARDIAN_ROLE: {config.guardian}}
+    council = contract_set.everything_known(config, contracts.deployment.content())["council"]
+    wanted = {ADMIN_ROLE: {council}, COUNCIL_ROLE: {council}, GUARDIAN_ROLE: {config.guardian}}
     differences = []
     for role in sorted(found.keys() | wanted.keys()):
         holders, expected = found.get(role, set()), wanted.get(role, set())

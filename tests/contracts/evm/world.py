@@ -90,7 +90,7 @@ class World:
 
     def _deploy(self) -> None:
         admin = self.people.admin
-        at = contract_set.predicted(lambda ahead: self.evm.next_address(admin, ahead))
+        at = contract_set.predicted(self.config, lambda ahead: self.evm.next_address(admin, ahead))
         for name, place in CONTRACTS.items():
             arguments = contract_set.constructor_arguments(name, self.config, at, admin.address)
             contract = self.evm.deploy(name, *arguments.values(), sender=admin)

@@ -88,7 +88,7 @@ def config(token, signers):
 @pytest.fixture(scope="module")
 def deployed(admin, council, guardian, config):
     """Every contract by its place, wired, with the council's and the guardian's rights; see contract_set."""
-    at = contract_set.predicted(lambda ahead: admin.get_deployment_address(admin.nonce + ahead))
+    at = contract_set.predicted(config, lambda ahead: admin.get_deployment_address(admin.nonce + ahead))
     found = {}
     for name, place in CONTRACTS.items():
         arguments = contract_set.constructor_arguments(name, config, at, admin.address)
