@@ -68,6 +68,12 @@ def padded_proof(leaves: Sequence[bytes], index: int) -> bytes:
     return b"".join(siblings)
 
 
+def padded_siblings(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
+    """Return the same siblings one by one, as contracts take them. Raises: InputRejected."""
+    proof = padded_proof(leaves, index)
+    return tuple(proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE))
+
+
 def verify_padded_proof(root: bytes, count: int, index: int, leaf: bytes, proof: bytes) -> bool:
     """Tell whether `leaf` is leaf number `index` of the tree of `count` leaves with this root.
 
