@@ -176,7 +176,7 @@ def test_inv_21_a_rotation_cannot_reach_the_open_epoch(world: World) -> None:
 
 def test_inv_22_old_signers_are_refused_once_the_new_ones_govern(world: World) -> None:
     rotate(world, 2)
-    world.settle()
+    world.settlement.issueReserve(world.settle(), sender=world.people.stranger)
     world.until(world.settlement.state().lastPeriodEnd + EPOCH_SECONDS)
     for version in (1, 3, 0):
         report = world.report(signer_set_version=version)
