@@ -51,6 +51,9 @@ STRUCTS: Mapping[str, str] = {
         "address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce"
     ),
     "CancelAuthorization": "address authorizer,bytes32 nonce",
+    "Delegation": "address delegatee,uint256 nonce,uint256 expiry",
+    "Ballot": "uint256 proposalId,uint8 support,address voter,uint256 nonce",
+    "AuditFinding": "address auditor,bytes32 subject,bytes32 findingHash,uint64 foundAt",
 }
 
 
