@@ -16,7 +16,7 @@ from typing import Any, Final
 from usufruct_protocol.errors import InvariantBroken
 
 from usufruct_chain import artifacts
-from usufruct_chain.artifacts import CONTRACTS, PLACES, TEST_TOKEN, Artifact
+from usufruct_chain.artifacts import CONTRACTS, PLACES, TEST_TOKEN
 from usufruct_chain.deploy_config import Council, DeployConfig
 from usufruct_chain.roles import COUNCIL_ROLE, FUNCTION_ROLES, GUARDIAN_ROLE
 
@@ -49,11 +49,6 @@ def chosen(config: DeployConfig) -> dict[str, str]:
     if isinstance(config.council, Council):
         found |= {name: PLACES[name] for name in ("CouncilTimelock", "CouncilSeat", "PatientCouncil")}
     return found
-
-
-def artifact(contract: str) -> Artifact:
-    """The compiled contract. Raises: ConfigInvalid if it does not ship."""
-    return artifacts.load_test(contract) if contract == TEST_TOKEN else artifacts.load_or_reserve(contract)
 
 
 def predicted(config: DeployConfig, address_of_next: Callable[[int], str]) -> dict[str, str]:
@@ -122,7 +117,7 @@ def first_settings(config: DeployConfig) -> Iterator[tuple[str, str, tuple[Any, 
 
 
 def _parameters(contract: str) -> list[dict[str, Any]]:
-    for entry in artifact(contract).abi:
+    for entry in artifacts.of_place(contract).abi:
         if entry["type"] == "constructor":
             parameters: list[dict[str, Any]] = entry["inputs"]
             return parameters

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any, Final
+from typing import Final
 
 from eth_typing import ChecksumAddress
 from usufruct_protocol.errors import ConfigInvalid
@@ -26,33 +26,26 @@ class Contracts:
         self.deployment = deployment
 
     @cached_property
-    def token(self) -> Contract:
-        return self._contract(self.deployment.token, artifacts.load_test(artifacts.TEST_TOKEN).abi)
-
-    @cached_property
     def views(self) -> ContractViews:
         return ContractViews(self.deployment)
 
     def __getattr__(self, place: str) -> Contract:
         """The contract at a place of artifacts.PLACES. Raises: ConfigInvalid if there is none."""
-        found = self._contract(_address(self.deployment, place), artifacts.load_or_reserve(_NAMES[place]).abi)
+        address = ChecksumAddress(_address(self.deployment, place))  # type: ignore[arg-type]
+        found = self.w3.eth.contract(address=address, abi=artifacts.of_place(_NAMES[place]).abi)
         setattr(self, place, found)
         return found
-
-    def _contract(self, address: str, abi: list[dict[str, Any]]) -> Contract:
-        return self.w3.eth.contract(address=ChecksumAddress(address), abi=abi)  # type: ignore[arg-type]
 
 
 class ContractViews:
     """View functions of every contract of a deployment: `views.splitter.pool()` is a ViewCall."""
 
     def __init__(self, deployment: Deployment) -> None:
-        self.token = Views(deployment.token, artifacts.load_test(artifacts.TEST_TOKEN).abi)
         self._deployment = deployment
 
     def __getattr__(self, place: str) -> Views:
         """The views of the contract at a place. Raises: ConfigInvalid if there is none."""
-        found = Views(_address(self._deployment, place), artifacts.load_or_reserve(_NAMES[place]).abi)
+        found = Views(_address(self._deployment, place), artifacts.of_place(_NAMES[place]).abi)
         setattr(self, place, found)
         return found
 

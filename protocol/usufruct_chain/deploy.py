@@ -17,7 +17,7 @@ from usufruct_protocol.keccak import keccak256
 from web3.types import Nonce
 from web3.utils import get_create_address
 
-from usufruct_chain import contract_set
+from usufruct_chain import artifacts, contract_set
 from usufruct_chain.abi import selector_of
 from usufruct_chain.connection import check_chain_id
 from usufruct_chain.contracts import Contracts
@@ -66,7 +66,7 @@ def deploy(sender: Sender, config: DeployConfig, state_file: Path | None = None)
 
 def _beginning(sender: Sender, rpc: Rpc, config: DeployConfig) -> Beginning:
     code = b"".join(
-        bytes.fromhex(contract_set.artifact(name).bytecode[2:]) for name in contract_set.chosen(config)
+        bytes.fromhex(artifacts.of_place(name).bytecode[2:]) for name in contract_set.chosen(config)
     )
     return Beginning(
         chain_id=quantity(rpc.request("eth_chainId")),
@@ -95,7 +95,7 @@ def _create_all(sender: Sender, rpc: Rpc, config: DeployConfig, journal: Journal
             )
         journal.about_to(f"create {name}")
         arguments = contract_set.constructor_arguments(name, config, at, sender.address)
-        receipt = sender.deploy(contract_set.artifact(name), *arguments.values())
+        receipt = sender.deploy(artifacts.of_place(name), *arguments.values())
         if receipt["contractAddress"] != at[place]:
             raise InvariantBroken(
                 f"{name} was deployed at {receipt['contractAddress']}, the others expect it at {at[place]}",

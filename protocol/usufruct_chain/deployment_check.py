@@ -88,7 +88,7 @@ def _code_differences(contracts: Contracts, config: DeployConfig, deployer: str)
     rpc, at = Rpc(contracts.w3), contracts.deployment.content()
     differences = []
     for name, place in contract_set.chosen(config).items():
-        artifact = contract_set.artifact(name)
+        artifact = artifacts.of_place(name)
         arguments = contract_set.constructor_arguments(name, config, at, deployer)
         factory = contracts.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
         creation = str(factory.constructor(*arguments.values()).data_in_transaction)

@@ -13,6 +13,7 @@ from typing import Any
 from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState, MeterKind
 from usufruct_protocol.errors import InputRejected, Transient
 from usufruct_protocol.money import BPS, SplitBps
+from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.signing import checksum_address, parse_address
 
 from usufruct_chain import submissions
@@ -21,10 +22,8 @@ from usufruct_chain.onchain import AccountState, Block, SettlementState, Submitt
 from usufruct_chain.rpc import Request, Rpc, data, hexed, quantity
 from usufruct_chain.views import ViewCall
 
-CONSENT_ROOT = bytes(32)
-"""There is no consent log in this version; reports carry its root as zero."""
-
 _STATES_KEPT = 16
+_CALLS_PER_LICENSE = 5
 
 
 class Reader:
@@ -106,31 +105,37 @@ class Reader:
 
         `available` of a license is what a report may charge (RoyaltyEscrow.chargeable): nothing while the
         buyer is free to withdraw, else a withdrawal after the cut-off could make a signed report fail.
-        Three round trips for 10 licenses and 20 lanes; one more for each further 100 of 4 per license and
-        1 per lane.
+        An anchor counts if it was posted by the end of the period that the block is the cut-off of.
+        Three round trips for 10 licenses and 20 lanes; one more for each further 100 of 5 per license and
+        2 per lane.
         Raises: InputRejected if the registry holds a meter kind that this version does not know.
         """
         views = self._views
-        block, (state, epoch_seconds, note_minimum, pool, custodian, license_count, lane_count) = (
-            self._read_at(
-                block_hash,
-                [
-                    views.settlement.state(),
-                    views.settlement.epochSeconds(),
-                    views.settlement.noteMinimum(),
-                    views.splitter.pool(),
-                    views.splitter.custodian(),
-                    views.registry.licenseCount(),
-                    views.registry.laneCount(),
-                ],
-            )
+        block, first = self._read_at(
+            block_hash,
+            [
+                views.settlement.state(),
+                views.settlement.epochSeconds(),
+                views.settlement.noteMinimum(),
+                views.settlement.reserveIssuedEpoch(),
+                views.splitter.pool(),
+                views.splitter.custodian(),
+                views.consent_log.accumulator(),
+                views.registry.licenseCount(),
+                views.registry.laneCount(),
+            ],
         )
+        state, epoch_seconds, note_minimum, reserve_issued_epoch, pool, custodian, consent_root, *counts = (
+            first
+        )
+        license_count, lane_count = counts
         settlement = SettlementState(*state)
         epoch = settlement.last_epoch + 1
-        previous_report_hash, version, *entries = self.query(
+        previous_report_hash, version, reserve_first, *entries = self.query(
             [
                 views.settlement.reportHash(settlement.last_epoch),
                 views.committee.versionFor(epoch),
+                views.committee.issuesReserveFirst(epoch),
                 *(
                     call
                     for license_id in range(1, license_count + 1)
@@ -140,8 +145,17 @@ class Reader:
             ],
             block_hash,
         )
-        licenses, lanes = entries[: 4 * license_count], entries[4 * license_count :]
-        ((signers, _from_epoch),) = self.query([views.committee.signersOf(version)], block_hash)
+        per_license = _CALLS_PER_LICENSE * license_count
+        licenses = [entries[at : at + _CALLS_PER_LICENSE] for at in range(0, per_license, _CALLS_PER_LICENSE)]
+        lanes = entries[per_license:]
+        period_end_s = settlement.last_period_end_s + epoch_seconds
+        (signers, _from_epoch), *anchors = self.query(
+            [
+                views.committee.signersOf(version),
+                *(views.anchors.anchorAt(lane, period_end_s) for lane, *_ in lanes),
+            ],
+            block_hash,
+        )
         return ChainState(
             chain_id=self.contracts.deployment.chain_id,
             settlement=parse_address(self.contracts.deployment.settlement),
@@ -158,12 +172,16 @@ class Reader:
             pool=pool,
             note_minimum=note_minimum,
             custodian=parse_address(custodian),
-            consent_root=CONSENT_ROOT,
+            consent_root=consent_root,
             licenses=tuple(
-                _license_from(license_id, *licenses[4 * license_id - 4 : 4 * license_id])
-                for license_id in range(1, license_count + 1)
+                _license_from(license_id, *answers) for license_id, answers in enumerate(licenses, start=1)
             ),
-            lanes=tuple(_lane_from(number, fields) for number, fields in enumerate(lanes)),
+            lanes=tuple(
+                _lane_from(number, fields, anchor)
+                for number, (fields, anchor) in enumerate(zip(lanes, anchors, strict=True))
+            ),
+            reserve_first=reserve_first,
+            reserve_issued_epoch=reserve_issued_epoch,
         )
 
     def report_hash(self, epoch: int, block_hash: bytes | None = None) -> bytes:
@@ -235,12 +253,13 @@ class Reader:
         return _block_from(answer, hexed(block_hash)), decoded
 
     def _license_calls(self, license_id: int) -> tuple[ViewCall, ...]:
-        registry, escrow = self._views.registry, self._views.escrow
+        registry, escrow, splitter = self._views.registry, self._views.escrow, self._views.splitter
         return (
             registry.license(license_id),
             registry.pricing(license_id),
             escrow.account(license_id),
             escrow.chargeable(license_id),
+            splitter.income(license_id),
         )
 
     def _block(self, method: str, which: str) -> Block:
@@ -261,7 +280,9 @@ def _block_from(answer: Any, which: str) -> Block:
         raise Transient(f"the endpoint gave block {which} without its {error}") from error
 
 
-def _license_from(license_id: int, terms: Any, pricing: Any, account: Any, chargeable: int) -> LicenseState:
+def _license_from(
+    license_id: int, terms: Any, pricing: Any, account: Any, chargeable: int, income: int
+) -> LicenseState:
     price, cap, community_bps, steward_bps, platform_bps, operators_bps = pricing
     *_, kind, _suspended, _cooling_off_s, _notice_s, collection_hash, _document, _offer, roster_root = terms
     _available, _reserved, charged, cumulative_units, _deposited, _withdrawn = account
@@ -283,9 +304,13 @@ def _license_from(license_id: int, terms: Any, pricing: Any, account: Any, charg
         available=chargeable,
         charged=charged,
         cumulative_units=cumulative_units,
+        income=income,
     )
 
 
-def _lane_from(number: int, fields: Any) -> LaneState:
-    lane, license_id, valid_from_ms, valid_to_ms, unit_cap = fields
-    return LaneState(number, parse_address(lane), license_id, valid_from_ms, valid_to_ms, unit_cap)
+def _lane_from(number: int, fields: Any, anchor: Any) -> LaneState:
+    address, license_id, valid_from_ms, valid_to_ms, unit_cap = fields
+    lane = parse_address(address)
+    _anchored_at, count, cumulative_units, receipts_root = anchor
+    anchored = Checkpoint(lane, count, cumulative_units, receipts_root) if count else None
+    return LaneState(number, lane, license_id, valid_from_ms, valid_to_ms, unit_cap, anchored)

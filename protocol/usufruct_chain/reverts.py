@@ -11,6 +11,7 @@ from typing import Any
 
 from eth_abi.abi import decode
 from eth_abi.exceptions import DecodingError
+from eth_utils.abi import get_abi_input_types
 from usufruct_protocol.errors import ContractRejected
 from usufruct_protocol.signing import checksum_address
 
@@ -81,8 +82,7 @@ def decode_revert(data: bytes) -> CallReverted:
 
 @cache
 def _errors_by_selector() -> dict[bytes, tuple[str, tuple[str, ...], tuple[str, ...]]]:
-    shipped = [artifacts.load_or_reserve(name) for name in artifacts.CONTRACTS]
-    shipped.append(artifacts.load_test(artifacts.TEST_TOKEN))
+    shipped = [artifacts.of_place(name) for name in artifacts.PLACES]
     entries = [
         *_BUILT_IN,
         *(entry for artifact in shipped for entry in artifact.abi if entry["type"] == "error"),
@@ -90,7 +90,8 @@ def _errors_by_selector() -> dict[bytes, tuple[str, tuple[str, ...], tuple[str, 
     table = {}
     for entry in entries:
         names = tuple(item["name"] or f"argument{index}" for index, item in enumerate(entry["inputs"]))
-        table[selector_of(entry)] = (entry["name"], names, tuple(item["type"] for item in entry["inputs"]))
+        types = tuple(get_abi_input_types(entry))  # type: ignore[arg-type]
+        table[selector_of(entry)] = (entry["name"], names, types)
     return table
 
 

@@ -9,7 +9,7 @@ import brownie
 import pytest
 from brownie import Contract, TestUSDC, chain
 from usufruct_chain import contract_set
-from usufruct_chain.artifacts import CONTRACTS, load_or_reserve
+from usufruct_chain.artifacts import CONTRACTS, of_place
 from usufruct_chain.roles import COUNCIL_ROLE, GUARDIAN_ROLE
 from usufruct_protocol.terms import LaneRegistration, LicenseOffer
 
@@ -110,7 +110,7 @@ def deploy(name, arguments, admin):
     """Deploy what Brownie compiled; what it did not compile, from the artifact that ships."""
     if hasattr(brownie, name):
         return getattr(brownie, name).deploy(*arguments, {"from": admin})
-    artifact = load_or_reserve(name)
+    artifact = of_place(name)
     encoded = brownie.web3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode).constructor(*arguments)
     created = admin.transfer(data=encoded.data_in_transaction)
     return Contract.from_abi(name, created.contract_address, artifact.abi)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import encode
+from eth_utils.abi import get_abi_input_types
 from hypothesis import given
 from hypothesis import strategies as st
 from usufruct_chain import artifacts
@@ -23,24 +24,28 @@ SAMPLES: dict[str, Any] = {
 }
 
 
+def sample(kind: str, number: int) -> Any:
+    """A value of a type, another one at each place; structs of numbers are tuples."""
+    if kind.startswith("("):
+        return tuple(sample(part, number + place) for place, part in enumerate(kind[1:-1].split(",")))
+    return SAMPLES.get(kind, number + 1)
+
+
 def every_error() -> list[tuple[str, dict[str, Any]]]:
-    names = [*artifacts.CONTRACTS]
-    found = [
+    return [
         (name, entry)
-        for name in names
-        for entry in artifacts.load_or_reserve(name).abi
+        for name in artifacts.PLACES
+        for entry in artifacts.of_place(name).abi
         if entry["type"] == "error"
     ]
-    token = artifacts.load_test(artifacts.TEST_TOKEN)
-    return found + [(token.name, entry) for entry in token.abi if entry["type"] == "error"]
 
 
 @pytest.mark.parametrize(
     ("contract", "entry"), every_error(), ids=lambda value: value if isinstance(value, str) else value["name"]
 )
 def test_every_error_is_decoded(contract: str, entry: dict[str, Any]) -> None:
-    kinds = [item["type"] for item in entry["inputs"]]
-    values = [SAMPLES.get(kind, number + 1) for number, kind in enumerate(kinds)]
+    kinds = get_abi_input_types(entry)
+    values = [sample(kind, number) for number, kind in enumerate(kinds)]
     selector = Web3.keccak(text=f"{entry['name']}({','.join(kinds)})")[:4]
     decoded = decode_revert(selector + encode(kinds, values))
     assert decoded.error_name == entry["name"]
@@ -83,7 +88,7 @@ def test_a_known_selector_with_any_arguments_gives_an_error(
     error: tuple[str, dict[str, Any]], tail: bytes
 ) -> None:
     entry = error[1]
-    kinds = ",".join(item["type"] for item in entry["inputs"])
+    kinds = ",".join(get_abi_input_types(entry))
     data = Web3.keccak(text=f"{entry['name']}({kinds})")[:4] + tail
     assert decode_revert(data).data == data
 
