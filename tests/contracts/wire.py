@@ -33,6 +33,12 @@ STRUCTS: Mapping[str, str] = {
         "uint96 reserveTotal,uint32 reserveCount,bytes32 consentRoot,bytes32 rosterHash,bytes32 bundleHash,"
         "ReportLine[] lines"
     ),
+    "UsageReceipt": (
+        "address lane,uint64 seq,uint64 units,uint128 cumulativeUnits,bytes32 usageRoot,bytes32 requestHash,"
+        "uint64 issuedAtMs"
+    ),
+    "Checkpoint": "address lane,uint64 count,uint128 cumulativeUnits,bytes32 receiptsRoot",
+    "CheckpointAck": "bytes32 checkpointHash,uint64 receivedAt",
     "LicenseOffer": (
         "address steward,address buyer,bytes32 templateHash,bytes32 documentHash,bytes32 collectionHash,"
         "address token,uint8 meterKind,uint96 pricePerMillionUnits,uint96 upfrontFee,"
@@ -51,6 +57,13 @@ STRUCTS: Mapping[str, str] = {
         "address from,address to,uint256 value,uint256 validAfter,uint256 validBefore,bytes32 nonce"
     ),
     "CancelAuthorization": "address authorizer,bytes32 nonce",
+    "MilestoneReached": "uint32 licenseId,uint8 index,bytes32 evidenceHash",
+    "RevenueStatement": "uint32 licenseId,uint32 period,uint96 revenue,bytes32 documentHash",
+    "AuditCorrection": ("uint32 licenseId,uint32 period,uint96 revenue,uint32 revision,bytes32 findingHash"),
+    "RedemptionReceipt": (
+        "uint64 redemptionId,uint64 grantId,address holder,uint96 amount,bytes32 requestHash,"
+        "bytes32 documentHash"
+    ),
     "Delegation": "address delegatee,uint256 nonce,uint256 expiry",
     "Ballot": "uint256 proposalId,uint8 support,address voter,uint256 nonce",
     "AuditFinding": "address auditor,bytes32 subject,bytes32 findingHash,uint64 foundAt",
