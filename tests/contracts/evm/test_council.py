@@ -714,7 +714,7 @@ def test_no_role_of_the_manager_has_a_guardian_but_the_council(governed: tuple[W
 
 
 def test_a_council_fast_enough_for_the_window_rejects_a_report(world: World) -> None:
-    """Proposal, vote and delay must fit into the window together; a slower council leaves it to the guardian."""
+    """Proposal, vote and delay must fit into the window; a slower council leaves it to the guardian."""
     world.settlement.setDisputeWindow(6 * 3_600, sender=world.people.council)
     council = Council(world.evm, settings=(60, 3 * 3_600, 50), delay_seconds=3_600)
     council.take_over(world)
