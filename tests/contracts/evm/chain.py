@@ -18,7 +18,7 @@ from typing import Any
 from eth_abi.abi import decode, encode
 from eth_hash.auto import keccak
 from eth_utils.address import to_checksum_address
-from pyrevm import EVM, BlockEnv, CfgEnv, Env
+from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env
 
 from tests.contracts.evm.artifacts import Artifact, load_artifact
 from tests.contracts.wire import Account, as_abi
@@ -142,7 +142,7 @@ def _named(parameter: dict[str, Any], value: Any) -> Any:
 
 
 class Contract:
-    """A deployed contract: `contract.fn(args, sender=account)`.
+    """A deployed contract: `contract.fn(args, sender=account)`. The sender may be another contract.
 
     View functions return their value; others a `Receipt`. Keyword `gas` bounds the call, `value` sends ETH.
     """
@@ -294,7 +294,7 @@ class Evm:
         name: str,
         args: tuple[Any, ...],
         *,
-        sender: Account | None = None,
+        sender: Account | Contract | None = None,
         gas: int = GAS_LIMIT,
         value: int = 0,
     ) -> Any:
@@ -315,7 +315,7 @@ class Evm:
 
     def raw_call(
         self,
-        sender: Account | None,
+        sender: Account | Contract | None,
         to: str,
         data: bytes,
         *,
@@ -326,7 +326,7 @@ class Evm:
         """Send bytes to an address; what it answers. Raises: Reverted."""
         self._vm.reset_transient_storage()
         caller = sender.address if sender is not None else "0x" + "00" * 20
-        with self._decoding():
+        with self._decoding(), self._without_code(caller):
             answer = self._vm.message_call(
                 caller, to, calldata=data, value=value, gas=gas, is_static=is_static
             )
@@ -338,6 +338,23 @@ class Evm:
         self._vm.set_block_env(
             BlockEnv(number=self.number, timestamp=self.timestamp, gas_limit=GAS_LIMIT, basefee=0)
         )
+
+    @contextlib.contextmanager
+    def _without_code(self, address: str) -> Iterator[None]:
+        """Let a contract send: chains refuse senders with code (EIP-3607), so it has none for the while."""
+        code = self.code(address)
+        if code:
+            self._set_code(address, b"")
+        try:
+            yield
+        finally:
+            if code:
+                self._set_code(address, code)
+
+    def _set_code(self, address: str, code: bytes) -> None:
+        account = self._vm.basic(address)
+        info = AccountInfo(nonce=account.nonce, balance=account.balance, code=code)
+        self._vm.insert_account_info(address, info)
 
     @contextlib.contextmanager
     def _decoding(self) -> Iterator[None]:
