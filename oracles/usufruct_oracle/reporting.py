@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from usufruct_protocol.eip712 import epoch_report_hash
 from usufruct_protocol.errors import InvariantBroken
@@ -55,10 +55,11 @@ class Reporting:
     def _build(self, context: EpochContext, vector: Vector) -> BuiltReport:
         """Build the report, or reuse the last one: nothing but its number depends on the attempt."""
         heads = tuple(None if head is None else head.checkpoint for head in vector.heads)
-        key = (vector.epoch, vector.cutoff_block_hash, context.base.report_hash, heads, vector.withheld)
+        unknown = vector.withheld, vector.adopted
+        key = (vector.epoch, vector.cutoff_block_hash, context.base.report_hash, heads, unknown)
         if self._last is None or self._last[0] != key:
             with self._store.read() as db:
-                usage = count_new_usage(db, context, heads)
+                usage = count_new_usage(db, context, heads, vector.adopted)
             rosters = self._rosters.load(context.chain)
             inputs = ReportInputs(
                 context.chain,
@@ -68,22 +69,28 @@ class Reporting:
                 {number: rosters[number] for number in rosters if number not in vector.withheld},
                 context.base.accruals,
                 context.base.carried,
+                context.base.allocated_income,
+                context.base.rosters_for(context.chain),
             )
             self._last = (key, build_report(inputs))
         return self._last[1]
 
 
 def count_new_usage(
-    db: sqlite3.Connection, context: EpochContext, heads: Iterable[Checkpoint | None]
+    db: sqlite3.Connection,
+    context: EpochContext,
+    heads: Iterable[Checkpoint | None],
+    adopted: Collection[int] = (),
 ) -> dict[int, dict[bytes, int]]:
     """Return the record weights of receipts that a vector newly counts, by license.
 
     Only licenses that are paid by use: for the others usage lists change nothing, and stay where they are.
+    Adopted lanes add none: their receipts are not there, or not everywhere.
     """
     paid_by_use = {state.license_id for state in context.chain.licenses if state.meter_kind.pays_by_use}
     lists: dict[int, list[Iterator[bytes]]] = {}
     for state, head in zip(context.chain.lanes, heads, strict=True):
-        if head is None or state.license_id not in paid_by_use:
+        if head is None or state.license_id not in paid_by_use or state.number in adopted:
             continue
         before = context.base.heads.get(state.lane)
         lane = lane_store.lane_by_address(db, state.lane)

@@ -119,7 +119,7 @@ class _Reader:
             host=self._text("host"),
             port=self._integer("port", 0, 65_535),
             peers=self._peers(),
-            grace_s=self._integer("grace_s", 0, 86_400),
+            grace_s=self._integer("grace_s", 1, 86_400),
             finality_depth=self._integer("finality_depth", 0, 100_000),
             attempt_seconds=self._integer("attempt_seconds", 1, 86_400),
             stagger_seconds=self._seconds("stagger_seconds", 0.0),

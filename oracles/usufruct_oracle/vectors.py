@@ -10,12 +10,14 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
+from usufruct_protocol.chain_state import LaneState
 from usufruct_protocol.errors import InvariantBroken
+from usufruct_protocol.receipts import Checkpoint
 
 from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.context import EpochContext
-from usufruct_oracle.lane_store import SignedCheckpoint
-from usufruct_oracle.lane_sync import LaneSync
+from usufruct_oracle.lane_store import Lane, SignedCheckpoint
+from usufruct_oracle.lane_sync import LaneSync, goes_on
 from usufruct_oracle.peers import Peer, Peers
 from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.store import Store
@@ -70,9 +72,28 @@ class Vectors:
             return None
         frozen_by = {address: frozen for address, frozen in answers.items() if frozen is not None}
         self._learn_conflicts(context, frozen_by)
-        heads = tuple(self._best_head(context, lane.lane, frozen_by) for lane in context.chain.lanes)
+        heads, adopted = [], []
+        for state in context.chain.lanes:
+            head = self._best_head(context, state.lane, frozen_by)
+            if state.anchor is not None and not state.keeps_anchor(head.checkpoint if head else None):
+                head = self._held_anchor(context, state.anchor)
+                if head is None:
+                    head = SignedCheckpoint(state.anchor, _UNSIGNED)
+                    adopted.append(state.number)
+                    _log.warning("lane %d: adopting %d anchored receipts", state.number, state.anchor.count)
+            heads.append(head)
         withheld = self._rosters.missing(context.chain)
-        return Vector(context.epoch, attempt, context.chain.cutoff_block_hash, heads, withheld)
+        cutoff_block_hash = context.chain.cutoff_block_hash
+        return Vector(context.epoch, attempt, cutoff_block_hash, tuple(heads), withheld, tuple(adopted))
+
+    def _held_anchor(self, context: EpochContext, anchor: Checkpoint) -> SignedCheckpoint | None:
+        """Return an anchored checkpoint, signed, if its receipts are held and count; they may be late."""
+        lane = self._sync.lane(anchor.lane)
+        with self._store.read() as db:
+            held = lane_store.checkpoint_at(db, lane, anchor.count)
+        if held is None or held.checkpoint != anchor or not self._sync.is_countable(context, held):
+            return None
+        return held
 
     def _best_head(
         self, context: EpochContext, lane: bytes, frozen_by: Mapping[bytes, FrozenHeads]
@@ -97,9 +118,10 @@ class Vectors:
         """Return the highest checkpoint within this node's own freeze that it would still sign for."""
         lane = self._sync.lane(lane_address)
         with self._store.read() as db:
+            if not goes_on(db, lane, context.base.heads.get(lane_address)):
+                return None
             frozen = epoch_store.frozen_counts(db, context.epoch).get(lane.lane_id, 0)
-            head = lane_store.countable_head(db, lane, context.period_end_ms, frozen)
-        return head
+            return lane_store.countable_head(db, lane, context.period_end_ms, frozen)
 
     def _with_signature(self, lane_address: bytes, context: EpochContext) -> SignedCheckpoint | None:
         """Return the finalized head of a lane again, with its signature if this node happens to hold it."""
@@ -140,7 +162,10 @@ class Vectors:
         with self._store.read() as db:
             frozen = epoch_store.frozen_counts(db, context.epoch)
         for state, head in zip(context.chain.lanes, vector.heads, strict=True):
-            objection = self._lane_objection(context, state.lane, head, frozen, proposer)
+            if state.number in vector.adopted:
+                objection = self._adoption_objection(context, state, head)
+            else:
+                objection = self._lane_objection(context, state, head, frozen, proposer)
             if objection:
                 return f"lane {state.number}: {objection}"
         missing = self._rosters.missing(context.chain)
@@ -151,26 +176,47 @@ class Vectors:
     def _lane_objection(
         self,
         context: EpochContext,
-        lane_address: bytes,
+        state: LaneState,
         head: SignedCheckpoint | None,
         frozen: Mapping[int, int],
         proposer: Peer,
     ) -> str:
-        finalized = context.base.heads.get(lane_address)
-        lane = self._sync.lane(lane_address)
+        finalized = context.base.heads.get(state.lane)
+        lane = self._sync.lane(state.lane)
         count = 0 if head is None else head.checkpoint.count
-        if head is not None and head.checkpoint.lane != lane_address:
+        if head is not None and head.checkpoint.lane != state.lane:
             return f"the vector names lane 0x{head.checkpoint.lane.hex()}"
         if finalized is not None and count < finalized.count:
             return f"{count} is less than the {finalized.count} that are finalized"
-        if count < frozen.get(lane.lane_id, 0):
+        if not state.keeps_anchor(head.checkpoint if head else None):
+            return f"{count} is less than was anchored in time"
+        if count < frozen.get(lane.lane_id, 0) and self._is_owed(context, lane):
             if lane.conflict_seq is None:
                 self._sync.learn_conflict(proposer, lane)
-                lane = self._sync.lane(lane_address)
+                lane = self._sync.lane(state.lane)
             if lane.conflict_seq is None:
                 return f"{count} is less than the {frozen[lane.lane_id]} that were acknowledged here"
         if head is not None and not self._sync.obtain(context, head, self._sources(proposer)):
             return f"the {count} receipts cannot be had whole, or do not count"
+        return ""
+
+    def _is_owed(self, context: EpochContext, lane: Lane) -> bool:
+        """Tell whether what was acknowledged of a lane must be counted: not if it is another history."""
+        with self._store.read() as db:
+            return goes_on(db, lane, context.base.heads.get(lane.lane))
+
+    def _adoption_objection(
+        self, context: EpochContext, state: LaneState, head: SignedCheckpoint | None
+    ) -> str:
+        """Return why a lane is not to be counted by its anchor alone, or nothing."""
+        finalized = context.base.heads.get(state.lane)
+        if head is None or head.checkpoint != state.anchor:
+            return "what the vector adopts is not what was anchored"
+        if finalized is not None and state.keeps_anchor(finalized):
+            return "what was anchored is finalized or contradicted: nothing is to be adopted"
+        own = self._own_head(context, state.lane)
+        if own is not None and state.keeps_anchor(own.checkpoint):
+            return f"{own.checkpoint.count} receipts are held here: nothing is to be adopted"
         return ""
 
     def _sources(self, proposer: Peer) -> list[Peer]:

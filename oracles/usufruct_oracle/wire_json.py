@@ -39,7 +39,9 @@ class Vector:
     """What a proposer wants counted: per lane number one gateway-signed checkpoint, or None for nothing yet.
 
     A head that is already finalized may come without its signature (empty): nobody has to check it again.
-    `withheld` are licenses whose roster no reachable node has, although its root is on chain.
+    `withheld` are licenses whose roster no reachable node has, although its root is on chain. `adopted` are
+    numbers of lanes that count through the checkpoint their gateway anchored on chain, because no reachable
+    node can count as much of them by receipts; that head comes without a signature too.
     """
 
     epoch: int
@@ -47,6 +49,7 @@ class Vector:
     cutoff_block_hash: bytes
     heads: tuple[SignedCheckpoint | None, ...]
     withheld: tuple[int, ...] = ()
+    adopted: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +105,7 @@ def vector_json(vector: Vector) -> dict[str, Any]:
         "cutoff_block_hash": hexed(vector.cutoff_block_hash),
         "lanes": [None if head is None else signed_checkpoint_json(head) for head in vector.heads],
         "withheld": list(vector.withheld),
+        "adopted": list(vector.adopted),
     }
 
 
@@ -162,7 +166,8 @@ def vector_from(content: Fields) -> Vector:
     )
     withheld = tuple(check_uint(value, 32, "withheld license") for value in content.sequence("withheld"))
     epoch, attempt = content.uint("epoch", 48), content.uint("attempt", 32)
-    return Vector(epoch, attempt, content.data("cutoff_block_hash", 32), heads, withheld)
+    adopted = tuple(check_uint(value, 32, "adopted lane") for value in content.sequence("adopted"))
+    return Vector(epoch, attempt, content.data("cutoff_block_hash", 32), heads, withheld, adopted)
 
 
 def vote_from(content: Fields) -> Vote:

@@ -93,6 +93,7 @@ class Liar:
             "cutoff_block_hash": frozen.json()["cutoff_block_hash"],
             "lanes": [*(heads.get("0x" + lane.hex()) for lane in self.lanes[:-1]), None],
             "withheld": [],
+            "adopted": [],
         }
         return 200, json.dumps(content).encode()
 

@@ -608,7 +608,7 @@ def test_a_vector_below_an_anchor_is_refused_unless_the_lane_contradicts_itself(
 
 
 def paid_by(kind: MeterKind, **intervals: list[tuple[int, int]]) -> set[int]:
-    """Which of purses 1 to 3 are paid where no uses are known, by consents in days from the period's start."""
+    """Which of purses 1 to 3 are paid where uses are unknown, by consents in days from the period's start."""
     case = one_license(meter_kind=kind)
     chain = dataclasses.replace(case.chain, previous_period_end_s=10**6, epoch_seconds=86_400)
     start_ms = chain.period_start_s * 1000

@@ -73,11 +73,17 @@ def test_reports_read_back(report: EpochReport) -> None:
     exactly(32),
     st.lists(heads | st.none()),
     st.lists(st.integers(1, 9)),
+    st.lists(st.integers(0, 9)),
 )
 def test_vectors_read_back(
-    epoch: int, attempt: int, cutoff: bytes, vector_heads: list[Any], withheld: list[int]
+    epoch: int,
+    attempt: int,
+    cutoff: bytes,
+    vector_heads: list[Any],
+    withheld: list[int],
+    adopted: list[int],
 ) -> None:
-    vector = Vector(epoch, attempt, cutoff, tuple(vector_heads), tuple(withheld))
+    vector = Vector(epoch, attempt, cutoff, tuple(vector_heads), tuple(withheld), tuple(adopted))
     assert wire_json.vector_from(over_the_wire(wire_json.vector_json(vector))) == vector
 
 
