@@ -100,10 +100,6 @@ def test_an_end_only_ever_comes_closer(world: World) -> None:
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
-        ({"upfront_fee": 1}, "LicenseRegistry_UnsupportedTerm"),
-        ({"usage_bond": 1}, "LicenseRegistry_UnsupportedTerm"),
-        ({"milestones_hash": b"\1" * 32}, "LicenseRegistry_UnsupportedTerm"),
-        ({"royalty_hash": b"\1" * 32}, "LicenseRegistry_UnsupportedTerm"),
         ({"meter_kind": 6}, "LicenseRegistry_UnknownMeterKind"),
         ({"meter_kind": 255}, "LicenseRegistry_UnknownMeterKind"),
         ({"max_charge_per_epoch": 0}, "LicenseRegistry_ZeroCap"),

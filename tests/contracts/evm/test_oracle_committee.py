@@ -231,7 +231,7 @@ def test_growing_or_shrinking_by_more_than_f_does_too(seven: World, count: int, 
     assert seven.committee.issuesReserveFirst(2) is first
 
 
-def test_inv_30_a_new_committee_reports_nothing_before_the_old_ones_reserve_is_issued(world: World) -> None:
+def test_inv_29_a_new_committee_reports_nothing_before_the_old_ones_reserve_is_issued(world: World) -> None:
     world.fill_pool(100)
     rotate(world, 3, committee_of(4, "new"))
     last = world.settle(**PAID_OUT)
@@ -246,7 +246,7 @@ def test_inv_30_a_new_committee_reports_nothing_before_the_old_ones_reserve_is_i
     assert world.splitter.pool() == 60
 
 
-def test_inv_30_the_reserve_of_an_earlier_report_does_not_do(world: World) -> None:
+def test_inv_29_the_reserve_of_an_earlier_report_does_not_do(world: World) -> None:
     """Versions that both differ, one epoch after the other: each needs its own predecessor's."""
     rotate(world, 2, committee_of(4, "second"))
     rotate(world, 3, committee_of(4, "third"))
@@ -293,7 +293,7 @@ def test_before_the_first_report_nothing_has_to_be_issued(world: World) -> None:
     world.settle()
 
 
-def test_inv_30_many_small_steps_are_as_large_as_one(seven: World) -> None:
+def test_inv_29_many_small_steps_are_as_large_as_one(seven: World) -> None:
     """The council replaces two of seven per epoch: each step alone would need nothing."""
     table, needed = committee_of(7), []
     for step in range(4):
@@ -305,7 +305,7 @@ def test_inv_30_many_small_steps_are_as_large_as_one(seven: World) -> None:
     assert True in needed[:3]
 
 
-def test_inv_30_small_steps_over_many_epochs_count_as_well(world: World) -> None:
+def test_inv_29_small_steps_over_many_epochs_count_as_well(world: World) -> None:
     """However slowly: what the reserve protects is what the old committee knew, not how fast it went."""
     table = committee_of(4)
     kept, first, second = table[2:], account("first newcomer"), account("second newcomer")
@@ -316,7 +316,7 @@ def test_inv_30_small_steps_over_many_epochs_count_as_well(world: World) -> None
     assert world.committee.issuesReserveFirst(42)
 
 
-def test_inv_30_a_detour_back_to_the_old_signers_needs_no_reserve(world: World) -> None:
+def test_inv_29_a_detour_back_to_the_old_signers_needs_no_reserve(world: World) -> None:
     """A mistaken rotation that never opened is no baseline for the one that replaces it."""
     rotate(world, 3, committee_of(4, "mistaken"))
     assert world.committee.issuesReserveFirst(3)
