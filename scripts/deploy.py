@@ -1,23 +1,33 @@
 """Deploy all contracts to a chain and write where they are: `python -m scripts.deploy --help`.
 
-Everything is an argument and nothing is asked. The deployer's key comes from a file and keeps no role. The
-file named by --out is what nodes, meters and tools are given; it is written once everything was read back
-from the chain and found as asked.
+What to deploy stands in a TOML file (deploy.example.toml); nothing is asked. The deployer's key comes from a
+file and keeps no role. The file named by --out is what nodes, meters and tools are given; it is written once
+everything was read back from the chain and found as asked. Until then a state file lies beside it: a run that
+was killed is continued by the same command.
 
-`brownie run deploy dev --network anvil` makes a throw-away deployment on Brownie's dev chain.
+The same under Brownie, on the chain that Brownie is connected to:
+
+    USUFRUCT_DEPLOY="--config deploy.toml --key-file deployer.key --out deployment.json" brownie run deploy
+
+Without USUFRUCT_DEPLOY, Brownie's dev chain gets a throw-away deployment.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
+from usufruct_chain.artifacts import PLACES
 from usufruct_chain.connection import close, connect
 from usufruct_chain.deploy import deploy
 from usufruct_chain.deploy_config import DeployConfig
+from usufruct_chain.deploy_file import read_config
 from usufruct_chain.deployment import Deployment
 from usufruct_chain.rpc import Rpc, quantity
 from usufruct_chain.sender import Sender
@@ -26,102 +36,60 @@ from usufruct_protocol.signing import address_of, checksum_address
 
 from scripts.devchain import BALANCE_WEI, dev_key
 
+BROWNIE_ARGUMENTS: Final = "USUFRUCT_DEPLOY"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; returns its exit code."""
+    """Run the command; returns its exit code. Brownie calls it without arguments."""
+    brownie_url = _brownie_endpoint() if arguments is None else None
+    if brownie_url is not None:
+        if BROWNIE_ARGUMENTS not in os.environ:
+            dev(brownie_url)
+            return 0
+        arguments = ["--rpc", brownie_url, *shlex.split(os.environ[BROWNIE_ARGUMENTS])]
     given = parser().parse_args(arguments)
     try:
-        if given.out.exists():
-            raise ConfigInvalid(f"{given.out} exists", hint="a deployment is not replaced: name another file")
-        w3 = connect(given.rpc)
-        try:
-            deployment = deploy(Sender(w3, read_key(given.key_file)), config_from(given))
-        finally:
-            close(w3)
-        deployment.save(given.out)
+        deployment = run(given)
     except UsufructError as error:
         print(f"deploy: {error}{f' ({error.hint})' if error.hint else ''}", file=sys.stderr)
+        if brownie_url is not None:
+            raise SystemExit(1) from error
         return 1
-    show(deployment)
+    show(deployment, as_json=given.json)
     return 0
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line: where and by whom, then what DeployConfig documents."""
+    """The command line: where, by whom, and the file that says what."""
     command = argparse.ArgumentParser(
-        prog="deploy", description="Deploy all contracts, wire them, hand over."
+        prog="deploy", description="Deploy all contracts, wire them, hand over, verify."
     )
     command.add_argument("--rpc", required=True, metavar="URL", help="JSON-RPC endpoint of the chain")
     command.add_argument(
         "--key-file", required=True, type=Path, help="file with the deployer's key, 64 hex digits"
     )
+    command.add_argument(
+        "--config", required=True, type=Path, metavar="TOML", help="what to deploy; see deploy.example.toml"
+    )
     command.add_argument("--out", required=True, type=Path, metavar="JSON", help="deployment file to write")
-    for name, meaning in (
-        ("council", "gets the administrative roles; a timelock, in production"),
-        ("guardian", "may reject pending reports"),
-        ("community", "receives the community's share"),
-        ("platform", "receives the platform's share"),
-        ("operators", "receives the operators' share"),
-        ("custodian", "holds the reserve of people without an address"),
-        ("remediation-fund", "receives what bonds lose, less the rewards"),
-    ):
-        command.add_argument(f"--{name}", required=True, metavar="ADDRESS", help=meaning)
-    command.add_argument(
-        "--signer", required=True, action="append", metavar="ADDRESS", help="repeat, at least 4 times"
-    )
-    command.add_argument(
-        "--token", metavar="ADDRESS", help="ERC-20 to be paid in; a test token on dev chains if absent"
-    )
-    for name, meaning in (
-        ("genesis", "start of epoch 1, in seconds of chain time"),
-        ("epoch-seconds", "length of a reporting period"),
-        ("dispute-window-seconds", "how long a report can be rejected; below an epoch"),
-        ("note-minimum", "smallest note worth issuing, in base units"),
-        ("max-merge-delay-seconds", "how late a receipt may reach the nodes"),
-    ):
-        command.add_argument(f"--{name}", required=True, type=int, metavar="N", help=meaning)
-    for name in ("contributors", "community"):
-        command.add_argument(
-            f"--floor-{name}-bps", type=int, default=0, metavar="N", help="least share in offers"
-        )
-    command.add_argument(
-        "--template",
-        action="append",
-        default=[],
-        type=bytes.fromhex,
-        metavar="HEX",
-        help="approved offer template",
-    )
-    command.add_argument(
-        "--no-cutoff-check",
-        action="store_true",
-        help="for chains whose block numbers and hashes inside contracts are another chain's",
-    )
+    command.add_argument("--json", action="store_true", help="print the deployment file's content")
     return command
 
 
-def config_from(given: argparse.Namespace) -> DeployConfig:
-    """What the arguments ask for."""
-    return DeployConfig(
-        council=given.council,
-        guardian=given.guardian,
-        signers=tuple(given.signer),
-        community=given.community,
-        platform=given.platform,
-        operators=given.operators,
-        custodian=given.custodian,
-        remediation_fund=given.remediation_fund,
-        genesis_s=given.genesis,
-        epoch_seconds=given.epoch_seconds,
-        dispute_window_seconds=given.dispute_window_seconds,
-        note_minimum=given.note_minimum,
-        max_merge_delay_seconds=given.max_merge_delay_seconds,
-        token=given.token,
-        checks_cutoff_block=not given.no_cutoff_check,
-        floor_contributors_bps=given.floor_contributors_bps,
-        floor_community_bps=given.floor_community_bps,
-        templates=tuple(given.template),
-    )
+def run(given: argparse.Namespace) -> Deployment:
+    """Deploy, or continue to; write the deployment file and remove the state file."""
+    state_file = given.out.with_name(f"{given.out.name}.state")
+    if given.out.exists() and not state_file.exists():
+        raise ConfigInvalid(f"{given.out} exists", hint="a deployment is not replaced: name another file")
+    config = read_config(given.config)
+    w3 = connect(given.rpc)
+    try:
+        deployment = deploy(Sender(w3, read_key(given.key_file)), config, state_file)
+    finally:
+        close(w3)
+    deployment.save(given.out)
+    state_file.unlink(missing_ok=True)
+    return deployment
 
 
 def read_key(path: Path) -> bytes:
@@ -137,15 +105,8 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-def dev(rpc_url: str | None = None) -> Deployment:
-    """Deploy with keys that everyone knows, epochs of a day and a test token: on a dev chain only.
-
-    Without `rpc_url`, on the chain that Brownie is connected to.
-    """
-    if rpc_url is None:
-        import brownie  # type: ignore[import-not-found]
-
-        rpc_url = brownie.web3.provider.endpoint_uri
+def dev(rpc_url: str) -> Deployment:
+    """Deploy with keys that everyone knows, epochs of a day and a test token: on a dev chain only."""
     w3 = connect(rpc_url)
     try:
         sender = Sender(w3, dev_key(0))
@@ -159,8 +120,8 @@ def dev(rpc_url: str | None = None) -> Deployment:
             platform=people[3],
             operators=people[4],
             custodian=people[5],
-            remediation_fund=people[10],
             signers=tuple(people[6:10]),
+            remediation_fund=people[10],
             genesis_s=quantity(rpc.request("eth_getBlockByNumber", "latest", False)["timestamp"]),
             epoch_seconds=86_400,
             dispute_window_seconds=3_600,
@@ -170,14 +131,29 @@ def dev(rpc_url: str | None = None) -> Deployment:
         deployment = deploy(sender, config)
     finally:
         close(w3)
-    show(deployment)
+    show(deployment, as_json=True)
     return deployment
 
 
-def show(deployment: Deployment) -> None:
-    """Print it as the JSON that the deployment file holds."""
-    print(json.dumps(deployment.content(), indent=2))
+def show(deployment: Deployment, *, as_json: bool) -> None:
+    """Print it: as the JSON that the deployment file holds, or a line per contract."""
+    content = deployment.content()
+    if as_json:
+        print(json.dumps(content, indent=2))
+        return
+    print(f"Deployed on chain {deployment.chain_id}; code, wiring, parameters and roles are as asked.")
+    for name, place in PLACES.items():
+        if place in content:
+            print(f"  {content[place]}  {name}")
+
+
+def _brownie_endpoint() -> str | None:
+    """The chain that Brownie is connected to, when it is Brownie that runs this."""
+    brownie = sys.modules.get("brownie")
+    if brownie is None or not brownie.network.is_connected():
+        return None
+    return str(brownie.web3.provider.endpoint_uri)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -66,6 +66,11 @@ def finalize_report(contracts: Contracts, report: EpochReport) -> ContractFuncti
     return contracts.settlement.functions.finalize(report_tuple(report))
 
 
+def issue_reserve(contracts: Contracts, report: EpochReport) -> ContractFunction:
+    """Issue the reserve of the last finalized report, where a new committee may report only after that."""
+    return contracts.settlement.functions.issueReserve(report_tuple(report))
+
+
 def accept_offer(contracts: Contracts, offer: LicenseOffer, steward_signature: bytes) -> ContractFunction:
     """Accept a steward's offer; the buyer it names sends. The LicenseAccepted event has its number."""
     return contracts.registry.functions.accept(_struct(offer), steward_signature)

@@ -24,10 +24,10 @@ from usufruct_chain.contracts import Contracts
 from usufruct_chain.deploy_config import DeployConfig
 from usufruct_chain.deploy_journal import Beginning, Journal, described
 from usufruct_chain.deployment import Deployment
-from usufruct_chain.deployment_check import verify
+from usufruct_chain.deployment_check import code_difference, verify
 from usufruct_chain.reader import Reader
 from usufruct_chain.roles import ADMIN_ROLE, COUNCIL_ROLE, GUARDIAN_ROLE, ROLE_NAMES
-from usufruct_chain.rpc import Rpc, data, quantity
+from usufruct_chain.rpc import Rpc, quantity
 from usufruct_chain.sender import Sender
 
 DEV_CLIENTS: Final = ("anvil", "hardhat")
@@ -85,7 +85,12 @@ def _create_all(sender: Sender, rpc: Rpc, config: DeployConfig, journal: Journal
     for ahead, (name, place) in enumerate(contract_set.chosen(config).items()):
         nonce = sender.next_nonce()
         if nonce > first_nonce + ahead:
-            _require_created(rpc, name, at[place], first_nonce + ahead)
+            difference = code_difference(sender.w3, name, config, at, sender.address)
+            if difference:
+                raise ConfigInvalid(
+                    f"transaction {first_nonce + ahead} of the deployer did not create {name}: {difference}",
+                    hint="it failed, or another process uses the key: remove the state file to deploy anew",
+                )
             block = quantity(rpc.request("eth_blockNumber"))
             continue
         if nonce < first_nonce + ahead:
@@ -103,15 +108,6 @@ def _create_all(sender: Sender, rpc: Rpc, config: DeployConfig, journal: Journal
             )
         block = int(receipt["blockNumber"])
     return block
-
-
-def _require_created(rpc: Rpc, name: str, address: str, nonce: int) -> None:
-    """An earlier run has used a nonce: it must have created the contract with it."""
-    if not data(rpc.request("eth_getCode", address, "latest")):
-        raise ConfigInvalid(
-            f"transaction {nonce} of the deployer did not create {name} at {address}",
-            hint="it failed, or another process uses the key: remove the state file to deploy anew",
-        )
 
 
 def _created_at(deployer: str, nonce: int) -> str:

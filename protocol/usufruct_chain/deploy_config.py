@@ -50,17 +50,17 @@ class ChallengeSettings:
 
     lane_slash_bps: int = 5_000
     answer_seconds: int = 7 * SECONDS_PER_DAY
-    challenge_bond: int = 100_000_000
+    challenge_bond: int = 20_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class DisputeSettings:
     """ReportDisputes: a disputer's bond in base units, what each lane of a disputed license adds to it, and
-    how much of the dispute window must be left for an answer."""
+    how much of the dispute window must be left for an answer: half of it, unless it is named."""
 
     bond: int = 100_000_000
     bond_per_lane: int = 10_000_000
-    answer_seconds: int = 1_800
+    answer_seconds: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +126,9 @@ class DeployConfig:
             changed["community"] = tuple(
                 replace(each, account=_address("community", each.account)) for each in self.community
             )
+        if self.disputes_settings.answer_seconds is None:
+            half_window = self.dispute_window_seconds // 2
+            changed["disputes_settings"] = replace(self.disputes_settings, answer_seconds=half_window)
         return replace(self, signers=tuple(signers), **changed)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -80,31 +81,36 @@ def _require_code(rpc: Rpc, deployment: Deployment) -> None:
 
 
 def _code_differences(contracts: Contracts, config: DeployConfig, deployer: str) -> list[str]:
-    """Contracts whose code is not what their creation gives, immutables and all.
+    at = contracts.deployment.content()
+    found = (
+        code_difference(contracts.w3, name, config, at, deployer) for name in contract_set.chosen(config)
+    )
+    return [difference for difference in found if difference]
 
-    Each is created once more by a call at its own address: the creation code with its arguments stands in for
-    the code there, over empty storage, so what the call returns is the code that a creation would leave.
+
+def code_difference(
+    w3: Web3, name: str, config: DeployConfig, at: Mapping[str, str], deployer: str
+) -> str | None:
+    """Say how the code of a contract is not what its creation gives, immutables and all; None if it is.
+
+    The contract is created once more by a call at its own address: the creation code with its arguments
+    stands in for the code there, over empty storage; what the call returns is the code a creation leaves.
+    Raises: Incompatible if the endpoint takes no state overrides in calls; Transient.
     """
-    rpc, at = Rpc(contracts.w3), contracts.deployment.content()
-    differences = []
-    for name, place in contract_set.chosen(config).items():
-        artifact = artifacts.of_place(name)
-        arguments = contract_set.constructor_arguments(name, config, at, deployer)
-        factory = contracts.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
-        creation = str(factory.constructor(*arguments.values()).data_in_transaction)
-        call = {"from": deployer, "to": at[place]}
-        override = {at[place]: {"code": creation, "state": {}}}
-        created, code = rpc.outcomes(
-            [("eth_call", (call, "latest", override)), ("eth_getCode", (at[place], "latest"))]
-        )
-        for outcome in (created, code):
-            if isinstance(outcome, UsufructError) and not isinstance(outcome, ContractRejected):
-                raise outcome
-        if isinstance(created, ContractRejected):
-            differences.append(f"{name} cannot be created as asked ({created})")
-        elif data(created) != data(code):
-            differences.append(f"the code at {at[place]} is not that of {name} as asked")
-    return differences
+    rpc, address, artifact = Rpc(w3), at[PLACES[name]], artifacts.of_place(name)
+    arguments = contract_set.constructor_arguments(name, config, at, deployer)
+    factory = w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
+    creation = str(factory.constructor(*arguments.values()).data_in_transaction)
+    call, override = {"from": deployer, "to": address}, {address: {"code": creation, "state": {}}}
+    created, code = rpc.outcomes(
+        [("eth_call", (call, "latest", override)), ("eth_getCode", (address, "latest"))]
+    )
+    for outcome in (created, code):
+        if isinstance(outcome, UsufructError) and not isinstance(outcome, ContractRejected):
+            raise outcome
+    if isinstance(created, ContractRejected):
+        return f"{name} cannot be created as asked ({created})"
+    return None if data(created) == data(code) else f"the code at {address} is not that of {name} as asked"
 
 
 def _wiring(contracts: Contracts) -> list[Expectation]:

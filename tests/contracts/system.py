@@ -41,7 +41,7 @@ def committee_of(count: int, tag: str = "signer") -> list[Account]:
 
 def system_config(token: str, signers: Sequence[Account], genesis_s: int) -> DeployConfig:
     """What a chain of the tests is deployed with; the admin deploys, and keeps that role."""
-    return DeployConfig(
+    config = DeployConfig(
         council=People.council.address,
         guardian=People.guardian.address,
         signers=tuple(signer.address for signer in signers),
@@ -60,3 +60,4 @@ def system_config(token: str, signers: Sequence[Account], genesis_s: int) -> Dep
         floor_community_bps=FLOORS[1],
         templates=(TEMPLATE,),
     )
+    return config.checked(People.admin.address)

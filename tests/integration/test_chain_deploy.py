@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,15 +10,18 @@ from typing import Any
 import pytest
 from usufruct_chain import artifacts
 from usufruct_chain.connection import check_chain_id
+from usufruct_chain.contracts import Contracts
 from usufruct_chain.deploy import deploy
-from usufruct_chain.deploy_config import DeployConfig
+from usufruct_chain.deploy_config import Beneficiary, Council, DeployConfig, Seat
 from usufruct_chain.deployment import Deployment
 from usufruct_chain.deployment_check import open_contracts, verify
+from usufruct_chain.reader import Reader
 from usufruct_chain.reverts import CallReverted
 from usufruct_chain.roles import ADMIN_ROLE, FUNCTION_ROLES, GUARDIAN_ROLE
 from usufruct_chain.rpc import Rpc
 from usufruct_chain.sender import Sender
 from usufruct_protocol.errors import ConfigInvalid, ContractRejected
+from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.signing import checksum_address
 
 from scripts import deploy as deploy_command
@@ -201,54 +203,45 @@ def test_settings_that_a_contract_refuses_are_decoded(here: World) -> None:
         deploy(here.sender("deployer"), replace(world_config(), signers=world_config().signers[:3]))
 
 
-def command_line(here: World, tmp_path: Path) -> list[str]:
-    key_file = tmp_path / "deployer.key"
-    key_file.write_text(dev_key(0, "deployer").hex() + "\n")
-    config = world_config()
-    arguments = [
-        "--rpc",
-        here.chain.rpc_url,
-        "--key-file",
-        str(key_file),
-        "--out",
-        str(tmp_path / "out.json"),
-    ]
-    names = ("council", "guardian", "community", "platform", "operators", "custodian", "remediation_fund")
-    for name in names:
-        arguments += [f"--{name.replace('_', '-')}", getattr(config, name)]
-    for signer in config.signers:
-        arguments += ["--signer", signer]
-    arguments += ["--genesis", str(GENESIS_S), "--epoch-seconds", "600", "--dispute-window-seconds", "60"]
-    arguments += ["--note-minimum", "5", "--max-merge-delay-seconds", "60", "--template", "ab" * 32]
-    return arguments
+def test_code_that_is_not_what_its_creation_gives_is_named(here: World) -> None:
+    escrow = here.contracts.deployment.escrow
+    code = bytearray(bytes.fromhex(here.chain.rpc("eth_getCode", escrow, "latest")[2:]))
+    registry = bytes.fromhex(here.contracts.deployment.registry[2:])
+    place = code.index(registry)
+    code[place + 19] ^= 1
+    here.chain.rpc("anvil_setCode", escrow, "0x" + code.hex())
+    with pytest.raises(ConfigInvalid, match=f"the code at {escrow} is not that of RoyaltyEscrow as asked"):
+        recheck(here)
 
 
-def test_the_command_deploys_and_writes_the_file(
-    here: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = command_line(here, tmp_path)
-    assert deploy_command.main(arguments) == 0
-    written = Deployment.load(tmp_path / "out.json")
-    assert json.loads(capsys.readouterr().out) == written.content()
-    opened = open_contracts(here.chain.w3, written)
-    (approved,) = here.reader.query([opened.views.registry.templateApproved(bytes([0xAB] * 32))])
-    assert approved
-
-    assert deploy_command.main(arguments) == 1
-    assert "out.json exists" in capsys.readouterr().err
-    assert Deployment.load(tmp_path / "out.json") == written
-
-
-def test_the_command_reports_a_bad_key_without_showing_it(
-    here: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    arguments = command_line(here, tmp_path)
-    (tmp_path / "deployer.key").write_text("c0ffee" * 3)
-    assert deploy_command.main(arguments) == 1
-    said = capsys.readouterr().err
-    assert "does not hold 64 hex digits" in said
-    assert "c0ffee" not in said
-    assert not (tmp_path / "out.json").exists()
+def test_people_can_be_named_instead_of_a_council_and_a_community(here: World) -> None:
+    seats = tuple(
+        Seat(checksum_address(bytes([number] * 20)), GENESIS_S + 10**8, bytes([number] * 32))
+        for number in (1, 2, 3)
+    )
+    parts = tuple(
+        Beneficiary(checksum_address(bytes([number] * 20)), bps, f"friend {number}")
+        for number, bps in ((4, 9_999), (5, 1))
+    )
+    config = replace(world_config(), council=Council(seats), community=parts)
+    made = Contracts(here.chain.w3, deploy(here.sender("deployer"), config))
+    at, views = made.deployment, made.views
+    assert open_contracts(here.chain.w3, at).deployment == at
+    read = {
+        "who governs": views.access_manager.hasRole(ADMIN_ROLE, at.council_timelock),
+        "who may propose to the timelock": views.council_timelock.hasRole(
+            keccak256(b"PROPOSER_ROLE"), at.patient_council
+        ),
+        "the community": views.registry.community(),
+        "its second beneficiary": views.community_fund.beneficiary(1),
+        "seats": views.council_seat.balanceOf(seats[2].holder),
+    }
+    answers = dict(zip(read, Reader(made).query(list(read.values())), strict=True))
+    assert answers["who governs"] == (True, 0)
+    assert answers["who may propose to the timelock"] is True
+    assert checksum_address(bytes.fromhex(answers["the community"][2:])) == at.community_fund
+    assert answers["its second beneficiary"] == (parts[1].account.lower(), 1, "friend 5")
+    assert answers["seats"] == 1
 
 
 def test_a_dev_deployment_needs_nothing_but_an_endpoint(here: World) -> None:

@@ -9,8 +9,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from usufruct_chain.artifacts import CONTRACTS, of_place
-
 ROOT = Path(__file__).resolve().parents[3]
 SHIPPED = ROOT / "protocol" / "usufruct_chain" / "artifacts"
 
@@ -37,7 +35,4 @@ def load_artifact(name: str) -> Artifact:
         if path.is_file():
             loaded = json.loads(path.read_text())
             return Artifact(name, loaded["abi"], bytes.fromhex(loaded["bytecode"].removeprefix("0x")))
-    if name in CONTRACTS:
-        reserved = of_place(name)
-        return Artifact(name, reserved.abi, bytes.fromhex(reserved.bytecode[2:]))
     raise FileNotFoundError(f"no artifact of {name} in {', '.join(map(str, folders))}; run `make artifacts`")
