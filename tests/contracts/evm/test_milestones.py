@@ -169,11 +169,10 @@ def test_milestone_money_never_pays_another_milestone_or_fee(world: World) -> No
     other.fund(1)
     other.cool_off()
     world.fees.refundUpfront(other.license_id, GOAL, sender=other.buyer)
-    for index in (0, 1, 0, 1):
-        with pytest.raises(Reverted) if stage(other, index) != HELD else world.evm.undone():
+    for index in (0, 1):
+        other.refund(index)
+        with pytest.raises(Reverted, match="LicenseFees_NotHeld"):
             other.refund(index)
-    other.refund(0)
-    other.refund(1)
     assert world.token.balanceOf(GOAL) == 1 + 2 + 3
     assert world.token.balanceOf(world.fees) == 10_000
     assert world.fees.held() == (0, 10_000)
@@ -238,18 +237,16 @@ def test_only_the_agreed_terms_open_and_are_used(world: World, change: str) -> N
     with pytest.raises(Reverted, match="LicenseFees_NotOpened"):
         replace(deal, milestones=other).fund(0)
     with pytest.raises(Reverted, match="LicenseFees_NotOpened"):
-        deal.release(0, [])
+        replace(deal, milestones=other).release(0, [])
     if change == "none agreed":
         return
     deal.open_milestones()
     deal.fund(0)
     deal.after_cooling_off()
-    for use in (
-        replace(deal, milestones=other).fund,
-        lambda index: replace(deal, milestones=other).release(index, []),
-    ):
+    changed = replace(deal, milestones=other)
+    for use in (lambda: changed.fund(0), lambda: changed.release(0, [])):
         with pytest.raises(Reverted, match="LicenseFees_WrongTerms"):
-            use(0)
+            use()
 
 
 BAD_TERMS: dict[str, tuple[Callable[[MilestoneTerms, int], RawTerms], str]] = {
@@ -312,9 +309,8 @@ def test_a_deadline_at_the_end_of_the_cooling_off_time_leaves_one_second(world: 
 
 
 def test_the_most_milestones_there_can_be_work_to_the_last(world: World) -> None:
-    deal = make_deal(
-        world, milestones=milestone_terms(world, milestones=milestone_terms(world).milestones[:1] * 255)
-    )
+    many = milestone_terms(world).milestones[:1] * 255
+    deal = make_deal(world, milestones=milestone_terms(world, milestones=many))
     deal.open_milestones()
     deal.fund(254)
     deal.after_cooling_off()
@@ -409,13 +405,7 @@ def test_inv_33_an_attestation_counts_on_one_chain_and_contract(deal: Deal) -> N
 
 @pytest.mark.parametrize("form", ["high_s", "compact"])
 def test_inv_33_an_attestation_has_one_form(deal: Deal, form: str) -> None:
-    digest = typed_digest(
-        FEES,
-        deal.world.evm.chain_id,
-        deal.world.fees.address,
-        "MilestoneReached",
-        (deal.license_id, 0, EVIDENCE),
-    )
+    digest = deal.world.fees.hashMilestoneReached(deal.license_id, 0, EVIDENCE)
     made = [sign(ATTESTERS[number].key, digest) for number in (0, 1)]
     forms = {"high_s": [one.high_s.full for one in made], "compact": [one.compact for one in made]}[form]
     with pytest.raises(Reverted, match="LicenseFees_BadAttestation"):
