@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from tests.contracts.evm.chain import Contract, Evm
+from tests.contracts.evm.reserves import Reserve
+from tests.contracts.evm.winding_down import AMOUNTS, Ending
 from tests.contracts.evm.world import World
 from tests.contracts.wire import account
 
@@ -43,3 +45,16 @@ def report_hash() -> Contract:
 def shared_world() -> World:
     """A world for tests that only read."""
     return World(Evm())
+
+
+@pytest.fixture
+def ending() -> Ending:
+    """A world whose committee could vanish now: one report is final, and carries a reserve."""
+    return Ending.of(Reserve(AMOUNTS))
+
+
+@pytest.fixture
+def closed(ending: Ending) -> Ending:
+    """The committee has vanished, and somebody has closed the settlement."""
+    ending.vanish()
+    return ending

@@ -13,6 +13,7 @@ from tests.contracts.evm.chain import Evm, Receipt
 from tests.contracts.evm.reserves import Reserve, settle_with
 from tests.contracts.evm.world import World
 from tests.contracts.wire import Account, account, sign
+from tests.reference import wind_down as reference
 from tests.reference.typed_data import SETTLEMENT, hash_typed
 
 DAY = 86_400
@@ -153,3 +154,27 @@ class Ending:
 
     def balance(self, who: Any) -> int:
         return int(self.world.token.balanceOf(who))
+
+
+def pause(ending: Ending, is_paused: bool) -> None:
+    ending.world.token.setPaused(is_paused, sender=ending.world.people.stranger)
+    assert ending.end.recordPause(sender=ending.world.people.stranger).value is is_paused
+
+
+def everything_leaves(ending: Ending, refund: int) -> None:
+    """All is paid out; less than one base unit per leaf, and the dust of one license, stay."""
+    world = ending.world
+    ending.open_refunds()
+    if refund:
+        ending.withdraw(refund)
+    for index in range(ending.reserve.count):
+        ending.claim(index)
+    ending.pay_parties()
+    left = world.splitter.pool()
+    paid = [ending.supplement(index) for index in range(ending.reserve.count)]
+    assert paid == reference.supplements(ending.reserve.amounts, left)
+    received = [ending.balance(payee) for payee in ending.reserve.payees]
+    assert received == [amount + more for amount, more in zip(ending.reserve.amounts, paid, strict=True)]
+    assert ending.balance(world.escrow) == 0
+    assert ending.balance(world.splitter) <= 3
+    assert ending.balance(ending.end) < ending.reserve.count
