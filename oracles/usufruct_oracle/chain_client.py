@@ -1,4 +1,4 @@
-"""The chain as a node needs it: reads at named blocks, and the three transactions it sends.
+"""The chain as a node needs it: reads at named blocks, and the transactions it sends.
 
 Everything a node asks of the chain goes through here, so that the steps of an epoch can be tested against a
 chain made of plain data.
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
-from usufruct_chain.calls import finalize_report, pay_range, range_gas, submit_report
+from usufruct_chain.calls import finalize_report, issue_reserve, pay_range, range_gas, submit_report
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.onchain import Block, SettlementState, SubmittedReport
 from usufruct_chain.reader import Reader
@@ -39,6 +39,7 @@ class Chain(Protocol):
     def paid_bits(self, tree_id: int, count: int) -> int: ...
     def submit(self, report: EpochReport, signatures: Mapping[int, bytes]) -> None: ...
     def finalize(self, report: EpochReport) -> None: ...
+    def issue_reserve(self, report: EpochReport) -> None: ...
     def payable(self, tree_id: int, start: int, log2: int, words: Sequence[int], proof: bytes) -> int: ...
     def pay_range(self, tree_id: int, start: int, log2: int, words: Sequence[int], proof: bytes) -> None: ...
 
@@ -95,6 +96,11 @@ class ChainClient:
         """Make the pending report final; simulated first."""
         self._require_sender().send(finalize_report(self._contracts, report))
         _log.info("finalized epoch %d", report.epoch)
+
+    def issue_reserve(self, report: EpochReport) -> None:
+        """Issue the reserve of the last finalized report; simulated first."""
+        self._require_sender().send(issue_reserve(self._contracts, report))
+        _log.info("issued the reserve of epoch %d", report.epoch)
 
     def payable(self, tree_id: int, start: int, log2: int, words: Sequence[int], proof: bytes) -> int:
         """Return how many base units paying a range would move now; notes paid or refused move nothing."""

@@ -12,6 +12,7 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Final
 
 from usufruct_chain.reverts import CallReverted
+from usufruct_protocol.errors import Transient
 from usufruct_protocol.report_types import EpochReport
 
 from usufruct_oracle.chain_client import Chain
@@ -27,6 +28,7 @@ _ALREADY_DONE: Final = frozenset(
         "UsageSettlement_WrongReport",
     }
 )
+_RESERVE_FIRST: Final = "OracleCommittee_ReserveNotIssued"
 _NOT_YET: Final = frozenset(
     {"UsageSettlement_WindowOpen", "UsageSettlement_PeriodNotOver", "UsageSettlement_BadCutoffBlock"}
 )
@@ -65,6 +67,8 @@ class Submission:
     ) -> None:
         """Post a report that k signers have signed.
 
+        Where too many signers are new, the contract first wants the last report's reserve issued: then that
+        is done instead, and the report follows when this is called again.
         Raises: ContractRejected once per report that the contract will not have; it is not sent again.
         """
         rank = context.rank(report.epoch + report.attempt)
@@ -76,8 +80,22 @@ class Submission:
             if error.error_name in _ALREADY_DONE or error.error_name in _NOT_YET:
                 _log.debug("report of epoch %d not posted: %s", report.epoch, error)
                 return
+            if error.error_name == _RESERVE_FIRST:
+                self._issue_reserve(report.epoch - 1)
+                return
             self._refused.add(report_hash)
             raise
+
+    def _issue_reserve(self, epoch: int) -> None:
+        finalized = self._chain.submitted(epoch)
+        if finalized is None:
+            raise Transient(f"the report of epoch {epoch} is not on chain as it was a moment ago")
+        try:
+            self._chain.issue_reserve(finalized.report)
+        except CallReverted as error:
+            if error.error_name != "UsageSettlement_ReserveAlreadyIssued":
+                raise
+            _log.debug("reserve of epoch %d not issued: %s", epoch, error)
 
     def finalize(self, context: EpochContext, report: EpochReport, report_hash: bytes) -> None:
         """Finalize the pending report; its window must have passed."""

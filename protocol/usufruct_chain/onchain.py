@@ -52,12 +52,13 @@ class AccountState:
 
 @dataclass(frozen=True, slots=True)
 class TreeState:
-    """An issued tree of notes: its root, what it promises, what it has paid, how many notes it has."""
+    """An issued tree: root, what it promises, what it has paid, how many notes it has, when it was issued."""
 
     root: bytes
     total: int
     paid: int
     count: int
+    issued_at_s: int
 
 
 @dataclass(frozen=True, slots=True)

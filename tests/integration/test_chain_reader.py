@@ -6,11 +6,14 @@ from collections.abc import Iterator
 
 import pytest
 from usufruct_chain import calls
+from usufruct_chain.signatures import settlement_domain
 from usufruct_protocol.chain_state import LaneState, LicenseState, MeterKind
+from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import ConfigInvalid, Transient
 from usufruct_protocol.money import SplitBps
+from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.report_types import ReportLine
-from usufruct_protocol.signing import address_of, checksum_address, parse_address
+from usufruct_protocol.signing import address_of, checksum_address, parse_address, sign_digest
 
 from scripts.devchain import dev_key
 from tests.integration.chain_world import (
@@ -137,7 +140,7 @@ def test_what_a_buyer_may_withdraw_is_not_available_to_a_report(here: World) -> 
 
 
 def test_many_licenses_and_lanes_are_read_in_more_batches(here: World) -> None:
-    """30 licenses and 5 lanes are 127 reads: more than one batch carries."""
+    """30 licenses and 5 lanes are 158 reads at once: more than one batch carries."""
     ids = [here.accept(here.offer(max_charge_per_epoch=number + 1)) for number in range(30)]
     lanes = [here.register_lane(ids[-1], number) for number in range(5)]
     state = here.reader.read(here.reader.head().hash)
@@ -211,3 +214,73 @@ def test_polling_asks_for_the_head_only(here: World, monkeypatch: pytest.MonkeyP
     )
     assert reader.settlement_state(reader.head().hash) == state
     assert len(requests) == 1
+
+
+def test_income_of_a_license_is_read(here: World) -> None:
+    buyer, contracts = here.sender("buyer"), here.contracts
+    buyer.send(contracts.token.functions.mint(buyer.address, 10 * USDC))
+    buyer.send(contracts.token.functions.approve(contracts.deployment.fees, 10 * USDC))
+    license_id = here.accept(here.offer(upfront_fee=10 * USDC, cooling_off_seconds=60))
+    before = here.reader.head()
+    here.chain.advance_to(here.chain.now() + 60)
+    here.sender("anyone").send(contracts.fees.functions.releaseUpfront(license_id))
+    state = here.reader.read(here.reader.head().hash)
+    assert (state.licenses[0].income, state.pool) == (10 * USDC, 7 * USDC)
+    assert state.licenses[0].charged == 0
+    held = here.reader.read(before.hash)
+    assert (held.licenses[0].income, held.pool) == (0, 0)
+
+
+def test_what_is_anchored_by_the_period_s_end_is_read(here: World) -> None:
+    """An anchor of the last second binds; one of the second after it is for the next report."""
+    license_id = here.accept()
+    lanes = [here.register_lane(license_id, number) for number in range(3)]
+
+    def anchor(number: int, count: int) -> Checkpoint:
+        point = Checkpoint(lanes[number].lane, count, 2 * count, bytes([count] * 32))
+        digest = typed_digest(settlement_domain(here.contracts.deployment), point.struct_hash())
+        signature = sign_digest(dev_key(number, "lane"), digest)
+        fields = (checksum_address(point.lane), point.count, point.cumulative_units, point.receipts_root)
+        here.sender("anyone").send(here.contracts.anchors.functions.anchor(fields, signature))
+        return point
+
+    anchor(0, 5)
+    here.chain.advance_to(GENESIS_S + EPOCH_S - 1)
+    in_time = anchor(0, 9)
+    assert here.reader.head().timestamp_s == GENESIS_S + EPOCH_S
+    late = [anchor(0, 11), anchor(2, 1)]
+    cutoff = here.close_epoch(1)
+    here.chain.mine(3)
+    for block in (cutoff, here.reader.head()):
+        assert [lane.anchor for lane in here.reader.read(block.hash).lanes] == [in_time, None, None]
+    here.settle(here.report(cutoff))
+    following = here.reader.read(here.reader.head().hash)
+    assert [lane.anchor for lane in following.lanes] == [late[0], None, late[1]]
+
+
+def test_the_accumulator_of_consent_is_read_at_its_block(here: World) -> None:
+    old = here.reader.head()
+    here.sender("anyone").send(here.contracts.consent_log.functions.forceRevoke(bytes([3] * 32)))
+    revoked = here.reader.head()
+    here.sender("anyone").send(here.contracts.consent_log.functions.forceRevoke(bytes([4] * 32)))
+    (first,) = here.reader.query([here.contracts.views.consent_log.accumulator()], revoked.hash)
+    roots = [here.reader.read(block.hash).consent_root for block in (old, revoked, here.reader.head())]
+    assert roots[:2] == [bytes(32), first]
+    assert len(set(roots)) == 3
+
+
+def test_a_reserve_that_goes_before_the_next_report_is_read(here: World) -> None:
+    successors = sorted(address_of(dev_key(number, "successor")) for number in range(4))
+    rotate = here.contracts.committee.functions.rotate([checksum_address(signer) for signer in successors], 2)
+    here.sender("council").send(rotate)
+    before = here.reader.read(here.reader.head().hash)
+    report = here.report(here.close_epoch(1))
+    here.settle(report)
+    settled = here.reader.read(here.reader.head().hash)
+    here.sender("anyone").send(calls.issue_reserve(here.contracts, report))
+    issued = here.reader.read(here.reader.head().hash)
+    found = [
+        (state.epoch, state.reserve_first, state.reserve_issued_epoch) for state in (before, settled, issued)
+    ]
+    assert found == [(1, False, 0), (2, True, 0), (2, True, 1)]
+    assert [state.is_reserve_issued for state in (before, settled, issued)] == [False, False, True]

@@ -45,7 +45,7 @@ def books() -> Books:
     return Books(
         block_number=1,
         licenses=(license_books,),
-        trees={2: TreeState(bytes(32), NOTES, PAID, 3)},
+        trees={2: TreeState(bytes(32), NOTES, PAID, 3, 1)},
         pool=split.contributors - NOTES,
         escrow_balance=DEPOSITED - CHARGED,
         splitter_balance=CHARGED - sum(taken) - PAID,
