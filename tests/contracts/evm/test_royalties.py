@@ -468,8 +468,8 @@ def test_without_an_agreed_auditor_the_councils_correct_while_in_office(world: W
     deal.state(0, REVENUE)
     with pytest.raises(Reverted, match="LicenseFees_NotAuditor"):
         deal.correct(0, 2 * REVENUE)
+    found = deal.correction(0, 2 * REVENUE)
     with pytest.raises(Reverted, match="LicenseFees_NotAuditor"):
-        found = deal.correction(0, 2 * REVENUE)
         world.fees.correctRevenue(found, ZERO_ADDRESS, bytes(65), sender=world.people.stranger)
     until, mandate = world.evm.timestamp + DAY, keccak(b"mandate")
     world.council_register.appointAuditor(AUDITOR, until, mandate, sender=world.people.council)
