@@ -9,6 +9,7 @@ import pytest
 from usufruct_protocol.terms import NoteRedirect
 
 from tests.contracts.evm.chain import Contract, Evm, Reverted
+from tests.contracts.evm.reserves import Reserve, settle_with
 from tests.contracts.evm.world import DISPUTE_SECONDS, FOREVER, GUARDIAN_ROLE, World
 from tests.contracts.trees import RawTree, word
 from tests.contracts.wire import SPLITTER, Account, account, sign, typed_digest
@@ -181,6 +182,12 @@ class Scene:
             world.deposit(license_id, 5_000)
         world.settle([(self.running, 1_000, 1_000)])
         self.tree, self.tree_id = funded_tree(world)
+        self.reserve = Reserve((30,), [PAYEES[3]])
+        last = settle_with(world, self.reserve)
+        world.settlement.issueReserve(last, sender=world.wind_down)
+        self.reserve_id = 2 * last.epoch + 1
+        self.other = world.evm.deploy("CallbackToken", sender=people.stranger)
+        self.other.mint(world.splitter, 77, sender=people.stranger)
         world.manager.grantRole(GUARDIAN_ROLE, world.token, 0, sender=people.admin)
         world.token.mint(world.token, 1_000, sender=people.stranger)
         approval = world.token.calldata("approve", world.escrow, 1_000)
@@ -213,7 +220,11 @@ class Scene:
             "redirect",
             (splitter, splitter.calldata("redirect", *note, GOAL, FOREVER, signed, tree.proof(1))),
         )
+        yield "claimMany", (splitter, splitter.calldata("claimMany", [(*note, tree.proof(1))]))
+        leaf = splitter.calldata("claimReserve", self.reserve_id, *self.reserve.opening(0))
+        yield "claimReserve", (splitter, leaf)
         yield "payShare", (splitter, splitter.calldata("payShare", self.running, 0))
+        yield "rescue", (splitter, splitter.calldata("rescue", self.other))
 
     def call(self, name: str) -> bool:
         """Make one of the calls, as the token; whether it succeeded."""
@@ -238,6 +249,8 @@ class Scene:
             world.splitter.pool(),
             world.splitter.tree(self.tree_id),
             world.splitter.paidBits(self.tree_id, 0),
+            world.splitter.isPaid(self.reserve_id, 0),
+            self.other.balanceOf(world.people.custodian),
             world.settlement.state().lastEpoch,
             world.settlement.state().pending,
         )
@@ -265,7 +278,12 @@ def scene() -> Scene:
     return Scene()
 
 
-NAMES = ("deposit", "withdraw", "finalize", "reject", "payRange", "claim", "redirect", "payShare")
+NAMES = (
+    "deposit", "withdraw", "finalize", "reject", "payRange", "claim", "claimMany", "claimReserve", "redirect",
+    "payShare", "rescue",
+)  # fmt: skip
+QUIET = ("reject", "rescue")
+"""Calls in which this token is not moved, so that it cannot call back."""
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -277,7 +295,7 @@ def test_the_scene_allows_every_call_alone(scene: Scene, name: str) -> None:
 
 
 @pytest.mark.parametrize("inner", NAMES)
-@pytest.mark.parametrize("outer", [name for name in NAMES if name != "reject"])
+@pytest.mark.parametrize("outer", [name for name in NAMES if name not in QUIET])
 def test_inv_35_calls_within_a_call_end_as_if_made_before_or_after(
     scene: Scene, outer: str, inner: str
 ) -> None:
@@ -294,7 +312,7 @@ def test_inv_35_calls_within_a_call_end_as_if_made_before_or_after(
 
 def test_inv_35_a_note_is_not_drawn_twice_by_a_callback_in_the_middle_of_its_range(scene: Scene) -> None:
     """What an unguarded prototype allowed: the bits of a range are written after its transfers."""
-    for inner in ("payRange", "claim", "redirect"):
+    for inner in ("payRange", "claim", "claimMany", "redirect"):
         ended = scene.after_reentry("payRange", inner, 8)
         assert (ended.went_through, ended.callbacks_ran) == (True, 0)
         assert ended.sums == scene.after("payRange")
@@ -303,5 +321,5 @@ def test_inv_35_a_note_is_not_drawn_twice_by_a_callback_in_the_middle_of_its_ran
 def test_inv_35_only_money_leaving_the_splitter_stops_a_finalization_from_within(scene: Scene) -> None:
     """It sees less than it was sent and refuses; the report stays pending, and works without the callback."""
     stopped = {name for name in NAMES if not scene.after_reentry("finalize", name, 1).went_through}
-    assert stopped == {"payRange", "claim", "redirect", "payShare"}
+    assert stopped == {"payRange", "claim", "claimMany", "claimReserve", "redirect", "payShare"}
     assert scene.after("finalize") != scene.after()
