@@ -52,9 +52,18 @@ def test_no_notes_have_one_form(lone, pool, stranger, root, total):
         lone.issue(2, root, total, 0, {"from": stranger})
 
 
-def test_a_pool_beyond_its_type_is_refused(lone, accept, stranger):
+def test_a_pool_holds_more_than_any_single_amount(lone, accept, stranger):
+    """Charges never fail for what the pool holds already: a report could not be finalized otherwise."""
     accept(nonce=1)
     accept(nonce=2)
     lone.accrue([(1, 1, TOP)], {"from": stranger})
-    with reverts("RoyaltySplitter_PoolTooLarge"):
-        lone.accrue([(2, 1, TOP)], {"from": stranger})
+    lone.accrue([(2, 1, TOP)], {"from": stranger})
+    assert lone.pool() > TOP
+
+
+def test_income_joins_the_pool_in_a_total_of_its_own(build, license_id, stranger):
+    lone = build("RoyaltySplitter", fees=stranger.address)
+    event = lone.accrueIncome(license_id, 1_001, {"from": stranger}).events["IncomeAccrued"]
+    assert (event["contributors"], event["community"], event["operators"]) == (701, 100, 50)
+    assert (lone.pool(), lone.income(license_id), lone.charged(license_id)) == (701, 1_001, 0)
+    assert lone.shareEarned(license_id, 0) == lone.shareCredit(license_id, 0) == 100
