@@ -23,6 +23,7 @@ PY := .venv/bin/python
 BROWNIE := $(PY) -m toolchain.brownie
 ENVIRONMENT := .venv/.ready
 BROWNIE_ENVIRONMENT := .venv-brownie/.ready
+ANALYSIS_ENVIRONMENT := .venv-analysis/.ready
 NODE_PACKAGES := node_modules/.ready
 SOLC := .cache/solcx/.ready
 
@@ -87,6 +88,10 @@ replay: setup ## The same path on recorded usage (USAGE= PEOPLE= ATTRIBUTION= MA
 	$(PY) -m scripts.replay $(if $(USAGE),--usage '$(USAGE)') $(if $(PEOPLE),--people '$(PEOPLE)') \
 	  $(if $(ATTRIBUTION),--attribution '$(ATTRIBUTION)') $(if $(MAPPING),--mapping '$(MAPPING)') $(REPLAY_ARGS)
 
+.PHONY: prove
+prove: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Prove what tests/proofs says, for all inputs
+	$(PY) -m toolchain.prove $(PROVE_ARGS)
+
 ##@ Now and then
 
 .PHONY: compile
@@ -106,7 +111,7 @@ locks: setup ## Resolve requirements/*.lock and package-lock.json again (LOCK_AR
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results
-	rm -rf .venv .venv-brownie node_modules .cache build
+	rm -rf .venv .venv-brownie .venv-analysis node_modules .cache build
 
 # Set-up: each part carries a stamp that is older than its lock file when it has to be brought up to date
 
@@ -116,6 +121,10 @@ $(ENVIRONMENT): requirements/dev.lock requirements/bootstrap.lock pyproject.toml
 
 $(BROWNIE_ENVIRONMENT): requirements/brownie.lock pyproject.toml toolchain/environments.py | $(ENVIRONMENT)
 	$(PY) toolchain/environments.py .venv-brownie requirements/brownie.lock --uv .venv/bin/uv
+	@touch $@
+
+$(ANALYSIS_ENVIRONMENT): requirements/analysis.lock toolchain/environments.py | $(ENVIRONMENT)
+	$(PY) toolchain/environments.py .venv-analysis requirements/analysis.lock --uv .venv/bin/uv
 	@touch $@
 
 $(NODE_PACKAGES): package-lock.json package.json toolchain/node.py | $(ENVIRONMENT)

@@ -34,7 +34,8 @@ def main() -> int:
         compile_lock("requirements/runtime.lock", ["pyproject.toml", *extras, "--constraints", DEV])
         compile_lock("requirements/bootstrap.lock", ["-"], pinned("uv"))
         compile_lock("requirements/node.lock", ["-", *upgrade], NODE_REQUIREMENT)
-        compile_lock("requirements/brownie.lock", ["--group", "brownie", *upgrade])
+        for group in ("brownie", "analysis"):
+            compile_lock(f"requirements/{group}.lock", ["--group", group, *upgrade])
         lock_npm_packages()
     except subprocess.CalledProcessError as error:
         print(f"failed: {' '.join(str(part) for part in error.cmd)}", file=sys.stderr)
