@@ -133,6 +133,11 @@ class Report:
                 f"killed in epoch {seen.killed_in}, back in epoch {seen.back_in}; not in reports {absent}",
             ),
             (
+                "bonds",
+                f"{usdc(self.books.license_bonds_balance)} USDC of the buyer and "
+                f"{usdc(self.books.operator_bonds_balance)} of the operators stand behind what they sign",
+            ),
+            (
                 "short escrow",
                 f"{usdc(seen.carried_due)} USDC carried from epoch {seen.carried_in_epoch}, then drawn",
             ),

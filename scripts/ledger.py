@@ -29,7 +29,8 @@ PARTIES: Final = ("community", "steward", "platform", "operators")
 
 @dataclass(frozen=True, slots=True)
 class LicenseBooks:
-    """One license's money. `credits` and `taken` are the four parties' unpaid and paid shares, by PARTIES."""
+    """One license's money. `credits` and `taken` are the four parties' unpaid and paid shares, by PARTIES;
+    `bond` is what its buyer posted against under-reporting."""
 
     terms: LicenseState
     account: AccountState
@@ -38,6 +39,7 @@ class LicenseBooks:
     accrued: Split
     credits: tuple[int, ...]
     taken: tuple[int, ...]
+    bond: int
 
     @property
     def dust(self) -> int:
@@ -47,7 +49,10 @@ class LicenseBooks:
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """The whole deployment's money at one block. `trees` by tree id, `wallets` by address."""
+    """The whole deployment's money at one block. `trees` by tree id, `wallets` by address.
+
+    `operator_bonds` are the committee's, by index; balances are of the contracts that hold money.
+    """
 
     block_number: int
     licenses: tuple[LicenseBooks, ...]
@@ -55,6 +60,9 @@ class Books:
     pool: int
     escrow_balance: int
     splitter_balance: int
+    license_bonds_balance: int
+    operator_bonds_balance: int
+    operator_bonds: tuple[int, ...]
     wallets: dict[bytes, int]
 
     @property
@@ -93,15 +101,30 @@ def read_books(reader: Reader, wallets: Sequence[bytes]) -> Books:
     trees = (
         reader.query([views.splitter.tree(tree_id) for tree_id in tree_ids], head.hash) if tree_ids else []
     )
-    contracts = [parse_address(deployment.escrow), parse_address(deployment.splitter)]
-    escrow_balance, splitter_balance, *held = reader.token_balances([*contracts, *wallets], head.hash)
+    contracts = [
+        parse_address(each)
+        for each in (
+            deployment.escrow,
+            deployment.splitter,
+            deployment.license_bonds,
+            deployment.operator_bonds,
+        )
+    ]
+    escrow, splitter, license_bonds, operator_bonds, *held = reader.token_balances(
+        [*contracts, *wallets], head.hash
+    )
+    ((signers, _),) = reader.query([views.committee.signersOf(1)], head.hash)
+    bonded = reader.query([views.operator_bonds.bonded(signer) for signer in signers], head.hash)
     return Books(
         block_number=head.number,
         licenses=tuple(_license_books(reader, terms, head.number, head.hash) for terms in state.licenses),
         trees={tree_id: TreeState(*fields) for tree_id, fields in zip(tree_ids, trees, strict=True)},
         pool=state.pool,
-        escrow_balance=escrow_balance,
-        splitter_balance=splitter_balance,
+        escrow_balance=escrow,
+        splitter_balance=splitter,
+        license_bonds_balance=license_bonds,
+        operator_bonds_balance=operator_bonds,
+        operator_bonds=tuple(bonded),
         wallets=dict(zip(wallets, held, strict=True)),
     )
 
@@ -135,10 +158,16 @@ def check_books(books: Books, accrued_billionths: int, minted: int) -> tuple[Sum
         ),
         Sum("notes paid = wallet balances", books.notes_paid, sum(books.wallets.values())),
         Sum(
-            "money put in = escrow + splitter + wallets + shares paid + withdrawn",
+            "bonds held = bonds of licenses", books.license_bonds_balance, sum(book.bond for book in licenses)
+        ),
+        Sum("bonds held = bonds of operators", books.operator_bonds_balance, sum(books.operator_bonds)),
+        Sum(
+            "money put in = escrow + splitter + bonds + wallets + shares paid + withdrawn",
             minted,
             books.escrow_balance
             + books.splitter_balance
+            + books.license_bonds_balance
+            + books.operator_bonds_balance
             + sum(books.wallets.values())
             + sum(sum(book.taken) + book.account.withdrawn for book in licenses),
         ),
@@ -171,10 +200,11 @@ def _license_sums(book: LicenseBooks) -> Iterable[Sum]:
 
 def _license_books(reader: Reader, terms: LicenseState, block_number: int, block_hash: bytes) -> LicenseBooks:
     views, number = reader.contracts.views, terms.license_id
-    due, charged, *credits = reader.query(
+    due, charged, bond, *credits = reader.query(
         [
             views.escrow.due(number),
             views.splitter.charged(number),
+            views.license_bonds.bond(number),
             *(views.splitter.shareCredit(number, party) for party in range(len(PARTIES))),
         ],
         block_hash,
@@ -190,6 +220,7 @@ def _license_books(reader: Reader, terms: LicenseState, block_number: int, block
         taken=tuple(
             sum(event["amount"] for event in paid if event["party"] == party) for party in range(len(PARTIES))
         ),
+        bond=bond,
     )
 
 

@@ -131,6 +131,7 @@ def license_json(book: LicenseBooks, name: str, calls: int) -> dict[str, Any]:
         "charged": str(account.charged),
         "withdrawn": str(account.withdrawn),
         "due": str(book.due),
+        "bond": str(book.bond),
         "split": {name: str(getattr(book.accrued, name)) for name in ("contributors", *PARTIES)},
         "dust": str(book.dust),
     }

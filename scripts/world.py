@@ -37,6 +37,9 @@ TEMPLATE: Final = keccak256(b"usufruct dev template")
 DOCUMENT: Final = keccak256(b"usufruct dev license text")
 SECONDS_PER_DAY: Final = 86_400
 LICENSE_DAYS: Final = 3_650
+# What vouches for others: a bond per license, in epochs at its cap, and one per operator in base units.
+BOND_EPOCHS: Final = 2
+OPERATOR_BOND: Final = 1_000_000_000
 
 DEPLOYER, STEWARD, BUYER, RELAYER = range(4)
 FIRST_SIGNER: Final = 4
@@ -116,6 +119,17 @@ class World:
         """Where nodes read the addresses from."""
         return self.folder / "deployment.json"
 
+    def usage_bond(self, plan: LicensePlan) -> int:
+        """What a license's buyer posts at acceptance, in base units."""
+        return BOND_EPOCHS * plan.max_charge_per_epoch
+
+    def approve(self, owner: Sender, spender: str, amount_base_units: int) -> None:
+        """Mint to somebody and let a contract pull it."""
+        deployer, token = Sender(self.contracts.w3, self.chain.keys[DEPLOYER]), self.contracts.token.functions
+        deployer.send(token.mint(owner.address, amount_base_units))
+        owner.send(token.approve(spender, amount_base_units))
+        self.minted_base_units += amount_base_units
+
     def fund(self, license_id: int, amount_base_units: int, salt: str) -> None:
         """Mint to the buyer and move it into a license's escrow by EIP-3009; the relayer carries it."""
         deployer = Sender(self.contracts.w3, self.chain.keys[DEPLOYER])
@@ -146,6 +160,8 @@ def found_world(
     )
     world = World(chain, deployment, folder)
     deployment.save(world.deployment_file)
+    _post_operator_bonds(world)
+    world.approve(world.buyer, deployment.license_bonds, sum(world.usage_bond(plan) for plan in plans))
     world.licenses = tuple(
         _found_license(world, number, plan, node_urls) for number, plan in enumerate(plans, start=1)
     )
@@ -171,7 +187,16 @@ def _config(chain: Anvil, clock: Clock, note_minimum: int) -> DeployConfig:
         floor_contributors_bps=5_000,
         floor_community_bps=500,
         templates=(TEMPLATE,),
+        bond_epochs=BOND_EPOCHS,
+        minimum_bond=OPERATOR_BOND,
     )
+
+
+def _post_operator_bonds(world: World) -> None:
+    world.approve(world.relayer, world.deployment.operator_bonds, NODES * OPERATOR_BOND)
+    for key in world.signer_keys:
+        signer = checksum_address(address_of(key))
+        world.relayer.send(world.contracts.operator_bonds.functions.deposit(signer, OPERATOR_BOND))
 
 
 def _found_license(world: World, number: int, plan: LicensePlan, node_urls: Sequence[str]) -> License:
@@ -202,7 +227,7 @@ def _offer(world: World, number: int, plan: LicensePlan) -> LicenseOffer:
         price_per_million_units=plan.price_per_million_units,
         upfront_fee=0,
         max_charge_per_epoch=plan.max_charge_per_epoch,
-        usage_bond=0,
+        usage_bond=world.usage_bond(plan),
         contributors_bps=split.contributors,
         community_bps=split.community,
         steward_bps=split.steward,

@@ -14,6 +14,8 @@ from scripts.ledger import Books, LicenseBooks, check_books
 BPS = SplitBps(7_001, 999, 1_000, 500, 500)
 CHARGED, UNITS, DEPOSITED, DUE = 1_009, 1_019, 1_500, 10
 NOTES, PAID = 600, 450
+BOND = 77
+MONEY_IN = "money put in = escrow + splitter + bonds + wallets + shares paid + withdrawn"
 
 
 @pytest.fixture
@@ -41,6 +43,7 @@ def books() -> Books:
         accrued=split,
         credits=tuple(share - part for share, part in zip(shares, taken, strict=True)),
         taken=taken,
+        bond=BOND,
     )
     return Books(
         block_number=1,
@@ -49,11 +52,14 @@ def books() -> Books:
         pool=split.contributors - NOTES,
         escrow_balance=DEPOSITED - CHARGED,
         splitter_balance=CHARGED - sum(taken) - PAID,
+        license_bonds_balance=BOND,
+        operator_bonds_balance=4 * BOND,
+        operator_bonds=(BOND,) * 4,
         wallets={b"\x01" * 20: PAID},
     )
 
 
-def broken(books: Books, billionths: int | None = None, minted: int = DEPOSITED) -> list[str]:
+def broken(books: Books, billionths: int | None = None, minted: int = DEPOSITED + 5 * BOND) -> list[str]:
     accrued = books.pool * ACCRUAL_SCALE if billionths is None else billionths
     return [entry.name for entry in check_books(books, accrued, minted) if not entry.holds]
 
@@ -92,4 +98,10 @@ def test_a_share_that_was_paid_twice_shows(books: Books) -> None:
     license_books = replace(books.licenses[0], taken=(*books.licenses[0].taken[:3], 9))
     found = broken(replace(books, licenses=(license_books,)))
     assert "license 1: share of operators = paid + unpaid" in found
-    assert "money put in = escrow + splitter + wallets + shares paid + withdrawn" in found
+    assert MONEY_IN in found
+
+
+@pytest.mark.parametrize("place", ["license_bonds_balance", "operator_bonds_balance"])
+def test_a_bond_that_is_not_all_there_shows(books: Books, place: str) -> None:
+    found = broken(replace(books, **{place: getattr(books, place) - 1}))
+    assert found == [f"bonds held = bonds of {place.split('_')[0]}s", MONEY_IN]
