@@ -69,10 +69,11 @@ def test_rotate_leaves_the_open_epoch_alone(rotate):
         rotate(1)
 
 
-def test_rotate_comes_after_the_version_before(rotate):
+def test_rotate_replaces_versions_that_have_not_begun(committee, rotate):
     rotate(3)
-    with reverts("OracleCommittee_EpochNotInFuture"):
-        rotate(3)
+    event = rotate(2).events["SignersRotated"]
+    assert event["version"] == 3
+    assert [committee.versionFor(epoch) for epoch in (1, 2, 3, 4)] == [1, 3, 3, 3]
 
 
 def test_rotate_reaches_a_year_ahead_and_no_further(rotate):
