@@ -46,9 +46,8 @@ def row(record: bytes, intervals: Intervals) -> RosterRow:
     """The row of a person with two records, one of them used."""
     tags = tuple(sorted((record, keccak(b"another of" + record))))
     consents = tuple(ConsentInterval(*one) for one in intervals)
-    return RosterRow(
-        keccak(b"purse" + record), weight, bytes(20), 0, keccak(b"salt" + record), tags, consents
-    )
+    purse, salt = keccak(b"purse" + record), keccak(b"salt" + record)
+    return RosterRow(purse, 1, bytes(20), 0, salt, tags, consents)
 
 
 def roster_of(intervals: Mapping[bytes, Intervals]) -> Roster:
