@@ -135,8 +135,6 @@ contract UsageSettlement is IUsageSettlement, AccessManaged, EIP712, ReentrancyG
         uint256 promised = uint256(report.notesTotal) + report.reserveTotal;
         uint256 pool = IRoyaltySplitter(splitter).pool() + contributorsShare;
         if (promised > pool) revert UsageSettlement_OverPool(promised, pool);
-        // Refused here, for the splitter would refuse it when it is too late to report anything else.
-        if (pool > type(uint96).max) revert UsageSettlement_PoolTooLarge(pool);
     }
 
     /// @inheritdoc IUsageSettlement

@@ -59,7 +59,6 @@ interface IUsageSettlement {
     error UsageSettlement_LinesNotAscending(uint32 previous, uint32 next);
     error UsageSettlement_BadTree(bytes32 root, uint96 total, uint32 count);
     error UsageSettlement_OverPool(uint256 promised, uint256 pool);
-    error UsageSettlement_PoolTooLarge(uint256 pool);
     error UsageSettlement_WrongReport(bytes32 given, bytes32 pending);
     error UsageSettlement_WindowOpen(uint256 finalizableAt, uint256 nowSeconds);
     error UsageSettlement_GuardianSpent(uint8 rejections);

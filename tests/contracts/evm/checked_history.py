@@ -85,11 +85,22 @@ class CheckedHistory(RuleBasedStateMachine):
         assert self.balance(self.world.escrow) == total + self.gifts["escrow"]
 
     @invariant()
+    def inv_21_29_committees_are_the_announced_ones_and_reserves_are_issued_once(self) -> None:
+        committee, settlement = self.world.committee, self.world.settlement
+        for epoch in range(self.model.last_epoch + 1, self.model.last_epoch + 5):
+            version = self.model.version_for(epoch)
+            assert committee.versionFor(epoch) == version.number
+            is_first = version.reserve_first and version.from_epoch == epoch
+            assert committee.issuesReserveFirst(epoch) is is_first
+        assert settlement.reserveIssuedEpoch() == self.model.reserve_issued
+
+    @invariant()
     def inv_16_17_18_20_the_settlement_is_where_the_model_is(self) -> None:
         state = self.world.settlement.state()
         assert (state.lastEpoch, state.lastPeriodEnd) == (self.model.last_epoch, self.model.last_period_end)
         assert (state.nextAttempt, state.rejections) == (self.model.next_attempt, self.model.rejections)
         assert state.pending is (self.pending is not None)
+        assert self.world.settlement.openDisputes() == self.model.open_disputes
         assert self.world.settlement.reportHash(self.model.last_epoch) == self.model.last_hash
         if self.pending is not None:
             assert state.finalizableAt == self.submitted_at + DISPUTE_SECONDS

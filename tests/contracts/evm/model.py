@@ -26,6 +26,7 @@ class ModelLicense:
     party_bps: tuple[int, int, int, int]
     ends_at: int
     cooling_off_until: int
+    cooled_off: bool = False
     deposited: int = 0
     available: int = 0
     reserved: int = 0
@@ -83,10 +84,21 @@ class ModelTree:
         return self.tree.total - self.paid
 
 
+@dataclass(frozen=True)
+class ModelVersion:
+    """A committee from an epoch on, by addresses; whether the last reserve is issued before it reports."""
+
+    number: int
+    from_epoch: int
+    signers: frozenset[str]
+    reserve_first: bool = False
+
+
 @dataclass
 class Model:
     """Everything that the five contracts keep, and who got what."""
 
+    versions: list[ModelVersion]
     licenses: dict[int, ModelLicense] = field(default_factory=dict)
     trees: dict[int, ModelTree] = field(default_factory=dict)
     pool: int = 0
@@ -96,6 +108,33 @@ class Model:
     last_hash: bytes = bytes(32)
     next_attempt: int = 0
     rejections: int = 0
+    open_disputes: int = 0
+    reserve_issued: int = 0
+
+    def rotate(self, number: int, from_epoch: int, signers: frozenset[str]) -> None:
+        """A version replaces those that would begin at its epoch or later. It waits for the reserve if more
+        than f signers differ from the last committee that did, or else from the first of all."""
+        self.versions = [version for version in self.versions if version.from_epoch < from_epoch]
+        paid_out = [version.signers for version in self.versions if version.reserve_first]
+        baseline = paid_out[-1] if paid_out else self.versions[0].signers
+        changed = max(len(signers - baseline), len(baseline - signers))
+        is_too_much = changed > (min(len(signers), len(baseline)) - 1) // 3
+        self.versions.append(ModelVersion(number, from_epoch, signers, is_too_much))
+
+    def version_for(self, epoch: int) -> ModelVersion:
+        """The version that governs an epoch."""
+        return [version for version in self.versions if version.from_epoch <= epoch][-1]
+
+    @property
+    def asks_for_reserve(self) -> bool:
+        """Whether the open epoch's committee is one that reports after the reserve was issued."""
+        version = self.version_for(self.last_epoch + 1)
+        return version.reserve_first and version.from_epoch == self.last_epoch + 1
+
+    @property
+    def waits_for_reserve(self) -> bool:
+        """Whether no report is accepted before somebody issues it."""
+        return self.asks_for_reserve and self.reserve_issued != self.last_epoch
 
     def pay(self, address: str, amount: int) -> None:
         """Somebody's wallet grows."""

@@ -1,8 +1,9 @@
 """Random histories of the whole contract set, checked against a model after every move.
 
-Buyers deposit, stewards offer, nodes report (well and badly), guardian and council reject, anyone
-finalizes, pays ranges, claims, redirects and pulls shares, wallets are blocked and freed, the token pauses,
-signers rotate, money arrives unasked, time passes.
+Buyers deposit, stewards offer, nodes report (well and badly), guardian and council reject, reports are
+disputed and proven wrong, anyone finalizes, pays ranges, claims, redirects and pulls shares, wallets are
+blocked and freed, the token pauses, signers rotate, reserves are issued and claimed, money arrives unasked,
+time passes.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from usufruct_protocol.terms import NoteRedirect
 
 from tests.contracts.evm.chain import Evm, Reverted
 from tests.contracts.evm.checked_history import GOAL, PAYEES, CheckedHistory
-from tests.contracts.evm.model import BPS, Model, ModelLicense, ModelTree
+from tests.contracts.evm.model import BPS, Model, ModelLicense, ModelTree, ModelVersion
+from tests.contracts.evm.reserves import Reserve
 from tests.contracts.evm.world import (
     DISPUTE_SECONDS,
     EPOCH_SECONDS,
@@ -27,13 +29,14 @@ from tests.contracts.evm.world import (
     MERGE_DELAY_SECONDS,
     NO_NOTES,
     World,
-    committee_of,
 )
 from tests.contracts.trees import RawTree, word
-from tests.contracts.wire import SPLITTER, Account, sign, typed_digest
+from tests.contracts.wire import SPLITTER, Account, account, sign, typed_digest
 
 MAX_LICENSES = 3
 MAX_UINT96 = 2**96 - 1
+MAX_DISPUTES = 3
+NO_RESERVE = Reserve([])
 
 picks = st.integers(0, 2**16)
 amounts = st.one_of(st.integers(1, 20), st.integers(1, 10**7), st.integers(10**12, 10**18))
@@ -63,15 +66,16 @@ class History(CheckedHistory):
     def deploy(self, parties: Parties, price: int, amount: int, used: Used) -> None:
         """A world with a used license and an issued tree: few histories would get that far by themselves."""
         self.world = World(Evm())
-        self.model = Model(last_period_end=self.world.genesis)
+        first = frozenset(signer.address for signer in self.world.signers[1])
+        self.model = Model([ModelVersion(1, 1, first)], last_period_end=self.world.genesis)
         self.pending: EpochReport | None = None
-        self.pending_notes = NO_NOTES
+        self.pending_notes, self.pending_reserve = NO_NOTES, NO_RESERVE
+        self.newcomers = 0
         self.submitted_at = 0
         self.gifts = {"escrow": 0, "splitter": 0}
         self.paused = False
         self.blocked: set[str] = set()
         self.salts = 0
-        self.rotated_from = 0
         self.accept_license(price, MAX_UINT96, parties, 1)
         self.deposit(0, 1_000 + amount, signed=False)
         first_notes = [(number % len(PAYEES), 3 + number) for number in range(6)]
@@ -130,10 +134,9 @@ class History(CheckedHistory):
         in_report = self.pending is not None and license_id in {
             line.license_id for line in self.pending.lines
         }
-        free = (
-            covered and not in_report and terms.due() == 0 and amount <= terms.available and not self.paused
-        )
-        with self._refusal(not free, r"RoyaltyEscrow_\w+", "TestUSDC_Paused"):
+        is_whole = not in_report and terms.due() == 0 and amount <= terms.available
+        free = covered and is_whole and self._accepts(GOAL)
+        with self._refusal(not free, r"RoyaltyEscrow_\w+", "TestUSDC_Paused", "TestUSDC_Blocked"):
             self.world.escrow.withdraw(license_id, amount, GOAL, sender=self.world.people.buyer)
         if free:
             terms.available -= amount
@@ -145,11 +148,11 @@ class History(CheckedHistory):
     def cool_off(self, pick: int) -> None:
         license_id, terms = self._license(pick)
         now = self.world.evm.timestamp
-        refused = now >= terms.cooling_off_until or now >= terms.ends_at
-        with self._refusal(refused, "LicenseRegistry_CoolingOffOver", "LicenseRegistry_LicenseEnded"):
+        refused = now >= terms.cooling_off_until or terms.cooled_off
+        with self._refusal(refused, "LicenseRegistry_CoolingOffOver", "LicenseRegistry_AlreadyCooledOff"):
             self.world.registry.coolOff(license_id, sender=self.world.people.buyer)
         if not refused:
-            terms.ends_at = now
+            terms.cooled_off, terms.ends_at = True, min(now, terms.ends_at)
 
     # -- reports --------------------------------------------------------------------------------------------
 
@@ -166,10 +169,16 @@ class History(CheckedHistory):
         lines = self.model.lines(used)
         pool = self.model.pool + self.model.contributors_share(lines)
         notes = self._notes(wanted, pool, sweep)
-        kept = (pool - notes.total) * reserve // 3
-        reserve_tree = {"reserve_root": b"\1" * 32, "reserve_total": kept, "reserve_count": 1} if kept else {}
-        report = self.world.post(lines, notes, attempt=self.model.next_attempt + skipped, **reserve_tree)
-        self.pending, self.pending_notes, self.submitted_at = report, notes, self.world.evm.timestamp
+        kept = self._reserve((pool - notes.total) * reserve // 3)
+        self.world.until(self.model.last_period_end + EPOCH_SECONDS)
+        attempt = self.model.next_attempt + skipped
+        report = self.world.report(lines, notes, attempt=attempt, **kept.in_report)
+        with self._refusal(self.model.waits_for_reserve, "OracleCommittee_ReserveNotIssued"):
+            self.world.submit(report)
+        if self.model.waits_for_reserve:
+            return
+        self.pending, self.submitted_at = report, self.world.evm.timestamp
+        self.pending_notes, self.pending_reserve = notes, kept
         for license_id, _, charge in lines:
             self.model.licenses[license_id].available -= charge
             self.model.licenses[license_id].reserved += charge
@@ -223,7 +232,11 @@ class History(CheckedHistory):
     def run_epoch(self, used: Used, wanted: Wanted, sweep: bool) -> None:
         """All goes well for a whole epoch."""
         if self.pending is None:
-            self.submit(used, wanted, sweep, 0, 0)
+            if self.model.waits_for_reserve:
+                self.issue_reserve(by_wind_down=False)
+            self.submit(used, wanted, sweep, 1, 0)
+        while self.model.open_disputes:
+            self.answer()
         self.finalize(DISPUTE_SECONDS)
 
     @precondition(lambda self: self.pending is not None)
@@ -241,11 +254,30 @@ class History(CheckedHistory):
         else:
             settlement.reject(report, "history", sender=people.guardian)
             self.model.rejections += 1
-        self.model.next_attempt = report.attempt + 1
-        for line in report.lines:
-            self.model.licenses[line.license_id].reserved -= line.charge
-            self.model.licenses[line.license_id].available += line.charge
-        self.pending = None
+        self._rejected(report)
+
+    @precondition(lambda self: self.pending is not None)
+    @rule(by_wind_down=st.booleans())
+    def prove_wrong(self, by_wind_down: bool) -> None:
+        report, world = self.pending, self.world
+        assert report is not None
+        judge = world.wind_down if by_wind_down else world.disputes
+        world.settlement.rejectProven(report, "history", sender=judge)
+        self._rejected(report)
+
+    @precondition(lambda self: self.pending is not None and self.model.open_disputes < MAX_DISPUTES)
+    @rule()
+    def dispute(self) -> None:
+        settlement = self.world.settlement
+        settlement.holdFinalization(settlement.hashReport(self.pending), sender=self.world.disputes)
+        self.model.open_disputes += 1
+
+    @precondition(lambda self: self.model.open_disputes)
+    @rule()
+    def answer(self) -> None:
+        settlement = self.world.settlement
+        settlement.releaseFinalization(settlement.hashReport(self.pending), sender=self.world.disputes)
+        self.model.open_disputes -= 1
 
     @precondition(lambda self: self.pending is not None)
     @rule(wait=st.sampled_from([0, DISPUTE_SECONDS - 1, DISPUTE_SECONDS, DISPUTE_SECONDS]))
@@ -255,8 +287,9 @@ class History(CheckedHistory):
         self.world.until(self.submitted_at + wait)
         is_over = self.world.evm.timestamp >= self.submitted_at + DISPUTE_SECONDS
         moves = any(line.charge for line in report.lines)
-        goes = is_over and not (moves and self.paused)
-        with self._refusal(not goes, "UsageSettlement_WindowOpen", "TestUSDC_Paused"):
+        goes = is_over and not (moves and self.paused) and not self.model.open_disputes
+        refusals = ("UsageSettlement_WindowOpen", "UsageSettlement_DisputeOpen", "TestUSDC_Paused")
+        with self._refusal(not goes, *refusals):
             self.world.settlement.finalize(report, sender=self._anyone)
         if not goes:
             return
@@ -274,25 +307,43 @@ class History(CheckedHistory):
         self.model.last_epoch, self.model.last_period_end = report.epoch, report.period_end
         self.model.last_hash = self.world.settlement.hashReport(report)
         self.model.next_attempt = self.model.rejections = 0
-        self.pending = None
+        self.pending, self.final, self.final_reserve = None, report, self.pending_reserve
 
-    @rule()
-    def rotate_signers(self) -> None:
-        """New signers from the epoch after the open one: what is signed and pending stays valid."""
-        from_epoch = self.model.last_epoch + 2
-        signers = committee_of(4, f"signer from epoch {from_epoch}")
-        known = self.rotated_from >= from_epoch
-        with self._refusal(known, "OracleCommittee_EpochNotInFuture"):
+    @rule(ahead=st.integers(-1, 2), replaced=st.integers(0, 4))
+    def rotate_signers(self, ahead: int, replaced: int) -> None:
+        """Some new signers from an epoch after the open one: what is signed and pending stays valid."""
+        from_epoch = self.model.last_epoch + 2 + ahead
+        before = self.world.signers[self.model.version_for(from_epoch - 1).number]
+        self.newcomers += replaced
+        new = [account(f"newcomer {self.newcomers - number}") for number in range(replaced)]
+        signers = sorted([*new, *before[replaced:]], key=lambda signer: int(signer.address, 16))
+        with self._refusal(ahead < 0, "OracleCommittee_EpochNotInFuture"):
             made = self.world.committee.rotate(signers, from_epoch, sender=self.world.people.council)
+        if ahead >= 0:
             self.world.signers[made.value] = signers
-            self.rotated_from = from_epoch
+            self.model.rotate(made.value, from_epoch, frozenset(signer.address for signer in signers))
+
+    @rule(by_wind_down=st.booleans())
+    def issue_reserve(self, by_wind_down: bool) -> None:
+        """The last final report's, once, if somebody may ask for it and no pending report counts on it."""
+        caller = self.world.wind_down if by_wind_down else self._anyone
+        is_due = by_wind_down or self.model.asks_for_reserve
+        goes = self.pending is None and is_due and self.model.reserve_issued != self.model.last_epoch
+        refusals = ("ReportPending", "ReserveAlreadyIssued", "ReserveNotDue")
+        with self._refusal(not goes, *(f"UsageSettlement_{name}" for name in refusals)):
+            self.world.settlement.issueReserve(self.final, sender=caller)
+        if goes:
+            self.model.reserve_issued = self.model.last_epoch
+            if self.final_reserve.count:
+                self.model.pool -= self.final_reserve.total
+                self.model.trees[2 * self.final.epoch + 1] = ModelTree(self.final_reserve)
 
     # -- money out ------------------------------------------------------------------------------------------
 
-    @precondition(lambda self: self.model.trees)
+    @precondition(lambda self: self._trees(reserves=False))
     @rule(pick=picks, log2=st.integers(0, 4))
     def pay_range(self, pick: int, log2: int) -> None:
-        tree_id, issued = self._tree(pick)
+        tree_id, issued = self._tree(pick, reserves=False)
         log2 = min(log2, issued.tree.depth)
         start = pick % issued.tree.count >> log2 << log2
         words, proof = issued.tree.range_words(start, log2), issued.tree.range_proof(start, log2)
@@ -306,10 +357,10 @@ class History(CheckedHistory):
                 paid += issued.amount(index)
         assert receipt.value == paid
 
-    @precondition(lambda self: self.model.trees)
+    @precondition(lambda self: self._trees(reserves=False))
     @rule(pick=picks, redirected=st.booleans())
     def pay_note(self, pick: int, redirected: bool) -> None:
-        tree_id, issued = self._tree(pick)
+        tree_id, issued = self._tree(pick, reserves=False)
         index = pick % issued.tree.count
         payee = PAYEES[self._payee_number(issued, index)]
         to = GOAL if redirected else payee
@@ -325,6 +376,20 @@ class History(CheckedHistory):
         if goes:
             issued.paid_indices.add(index)
             self.model.pay(to.address, issued.amount(index))
+
+    @precondition(lambda self: self._trees(reserves=True))
+    @rule(pick=picks)
+    def claim_reserve(self, pick: int) -> None:
+        tree_id, issued = self._tree(pick, reserves=True)
+        assert isinstance(issued.tree, Reserve)
+        index = pick % issued.tree.count
+        payee = PAYEES[self._payee_number(issued, index)]
+        goes = index not in issued.paid_indices and self._accepts(payee)
+        with self._refusal(not goes, "RoyaltySplitter_AlreadyPaid", "RoyaltySplitter_TransferFailed"):
+            self.world.splitter.claimReserve(tree_id, *issued.tree.opening(index), sender=self._anyone)
+        if goes:
+            issued.paid_indices.add(index)
+            self.model.pay(payee.address, issued.amount(index))
 
     @precondition(lambda self: self.model.licenses)
     @rule(pick=picks, party=st.integers(0, 3))
@@ -364,9 +429,22 @@ class History(CheckedHistory):
         license_id = pick % len(self.model.licenses) + 1
         return license_id, self.model.licenses[license_id]
 
-    def _tree(self, pick: int) -> tuple[int, ModelTree]:
-        tree_id = sorted(self.model.trees)[pick % len(self.model.trees)]
+    def _trees(self, *, reserves: bool) -> list[int]:
+        return sorted(tree_id for tree_id in self.model.trees if tree_id % 2 == reserves)
+
+    def _tree(self, pick: int, *, reserves: bool) -> tuple[int, ModelTree]:
+        known = self._trees(reserves=reserves)
+        tree_id = known[pick % len(known)]
         return tree_id, self.model.trees[tree_id]
+
+    def _rejected(self, report: EpochReport) -> None:
+        """However it came about: accounts as before, disputes over, the next attempt is a later one."""
+        self.model.next_attempt = report.attempt + 1
+        self.model.open_disputes = 0
+        for line in report.lines:
+            self.model.licenses[line.license_id].reserved -= line.charge
+            self.model.licenses[line.license_id].available += line.charge
+        self.pending = None
 
     def _payee_number(self, issued: ModelTree, index: int) -> int:
         return [int(payee.address, 16) for payee in PAYEES].index(issued.payee(index))
@@ -387,6 +465,12 @@ class History(CheckedHistory):
         if sweep and left:
             words.append(word(PAYEES[0].address, left))
         return RawTree(sorted(words))
+
+    def _reserve(self, total: int) -> Reserve:
+        """A reserve of so much for two of the payees."""
+        first = total // 3
+        amounts = [amount for amount in (first, total - first) if amount]
+        return Reserve(amounts, PAYEES[: len(amounts)])
 
     def _signed_redirect(self, payee: Account, tree_id: int, index: int, amount: int) -> bytes:
         terms = NoteRedirect(
