@@ -1,0 +1,1 @@
+"""How many faults in a contract the tests notice: see `python -m toolchain.mutation --help`."""
