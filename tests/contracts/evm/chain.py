@@ -191,7 +191,7 @@ class Evm:
         self.number = START_BLOCK
         self.timestamp = START_TIME_S
         self._errors: dict[bytes, dict[str, Any]] = {}
-        self._events: dict[bytes, dict[str, Any]] = {}
+        self._events: dict[tuple[bytes, int], dict[str, Any]] = {}
         self._set_block()
 
     # -- time -----------------------------------------------------------------------------------------------
@@ -285,7 +285,9 @@ class Evm:
             if entry["type"] == "error":
                 self._errors[selector_of(entry)] = entry
             elif entry["type"] == "event":
-                self._events[keccak(signature_of(entry).encode())] = entry
+                # ERC-20 and ERC-721 share Transfer and Approval: only the number of topics tells them apart.
+                topics = 1 + sum(item["indexed"] for item in entry["inputs"])
+                self._events[keccak(signature_of(entry).encode()), topics] = entry
         return artifact
 
     def invoke(
@@ -381,7 +383,7 @@ class Evm:
 
     def _event(self, log: Any) -> Event:
         topics, data = log.data
-        entry = self._events.get(bytes(topics[0])) if topics else None
+        entry = self._events.get((bytes(topics[0]), len(topics))) if topics else None
         emitter = to_checksum_address(log.address)
         if entry is None:
             return Event(emitter, "", SimpleNamespace(topics=topics, data=data))

@@ -7,10 +7,10 @@ setShares: Merged, NotMember. approveMerger, mergeInto: Merged, NotACooperative;
 joinByMerger: Merged, NotMergedHere, AlreadyJoined, NotMember. propose: NotMember. vote: UnknownBallot,
 BallotClosed, NotMember, AlreadyVoted. execute: UnknownBallot, BallotExecuted, WrongCall, NotPassed,
 BallotLapsed, and what the call reverts with. grantMandate: BadMandate. revokeMandate: BadMandate, NotAgent.
-approveOffer: Merged, OnlyByVote, NotAgent, MandateOver, NotTheSteward, BeyondMandate (every limit), NoMembers,
-DealExists. withdrawApproval: UnknownDeal, OnlyByVote, NotAgent. cancelOffer, setRoster, giveNotice,
-setSuspended, openDuty: OnlyByVote, NotAgent, MandateOver, BeyondMandate, and the neighbor's own. pay, owed:
-UnknownDeal; pay: NothingToPay, the token's own. Ether: refused.
+approveOffer: Merged, OnlyByVote, NotAgent, MandateOver, NotTheSteward, BeyondMandate (every limit),
+NoMembers, DealExists. withdrawApproval: UnknownDeal, OnlyByVote, NotAgent. cancelOffer, setRoster,
+giveNotice, setSuspended, openDuty: OnlyByVote, NotAgent, MandateOver, BeyondMandate, and the neighbor's own.
+pay, owed: UnknownDeal; pay: NothingToPay, the token's own. Ether: refused.
 """
 
 from __future__ import annotations
@@ -361,7 +361,7 @@ def test_one_member_votes_once_whatever_their_shares(coop: Coop) -> None:
 
 
 def test_members_who_come_or_go_during_a_vote_change_nothing_about_it(coop: Coop) -> None:
-    """Packed with friends, or voted, left and come back under another name: the ballot keeps its electorate."""
+    """Packed with friends; or voted, left, and back under another name: the electorate stays what it was."""
     contract = coop.contract
     friends = [account(f"friend {number}") for number in range(5)]
     coop.decide("invite", [(friend, 1) for friend in friends])
