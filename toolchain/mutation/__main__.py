@@ -1,8 +1,8 @@
 """Put faults into a contract, one at a time, and see whether the tests notice.
 
-`python -m toolchain.mutation RoyaltySplitter --sample 150` compiles faulty copies outside the tree, points the
-EVM tests at each and counts. A fault that does not compile, or compiles to the same code, is none. Which ones
-a sample holds depends on the seed alone. The result is written to build/mutation/NAME.json; faults that
+`python -m toolchain.mutation RoyaltySplitter --sample 150` compiles faulty copies outside the tree, points
+the EVM tests at each and counts. A fault that does not compile, or compiles to the same code, is none. Which
+ones a sample holds depends on the seed alone. The result is written to build/mutation/NAME.json; faults that
 nobody noticed are printed as they would stand in the source.
 """
 
