@@ -14,7 +14,9 @@ import {CommitReveal} from "./libraries/CommitReveal.sol";
 import {LaneEvidence} from "./libraries/LaneEvidence.sol";
 import {LaneTree} from "./libraries/LaneTree.sol";
 import {MoneyMath} from "./libraries/MoneyMath.sol";
-import {LaneHead, SignedAck, SignedCheckpoint, SignedReceipt, UsageReceipt} from "./types/Receipt.sol";
+import {
+    Contradiction, LaneHead, SignedAck, SignedCheckpoint, SignedReceipt, UsageReceipt
+} from "./types/Receipt.sol";
 import {EpochReport} from "./types/Report.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
@@ -100,23 +102,13 @@ contract UsageChallenges is IUsageChallenges, CommitReveal, ReentrancyGuardTrans
     }
 
     /// @inheritdoc IUsageChallenges
-    function challengeReceipts(SignedReceipt calldata first, SignedReceipt calldata second, bytes32)
+    function challengeContradiction(Contradiction calldata shown, bytes32)
         external
         committed
         nonReentrant
         returns (uint96 slashed)
     {
-        return _slashCheater(LaneEvidence.requireConflict(_domain(), first, second));
-    }
-
-    /// @inheritdoc IUsageChallenges
-    function challengeCheckpoints(SignedCheckpoint calldata first, SignedCheckpoint calldata second, bytes32)
-        external
-        committed
-        nonReentrant
-        returns (uint96 slashed)
-    {
-        return _slashCheater(LaneEvidence.requireConflict(_domain(), first, second));
+        return _slashCheater(LaneEvidence.requireContradiction(_domain(), shown));
     }
 
     /// @inheritdoc IUsageChallenges
@@ -257,13 +249,9 @@ contract UsageChallenges is IUsageChallenges, CommitReveal, ReentrancyGuardTrans
     }
 
     /// @inheritdoc IUsageChallenges
-    function revokeByReceipts(SignedReceipt calldata first, SignedReceipt calldata second) external {
-        _revoke(LaneEvidence.requireConflict(_domain(), first, second));
-    }
-
-    /// @inheritdoc IUsageChallenges
-    function revokeByCheckpoints(SignedCheckpoint calldata first, SignedCheckpoint calldata second) external {
-        _revoke(LaneEvidence.requireConflict(_domain(), first, second));
+    function revokeByContradiction(Contradiction calldata shown) external {
+        address lane = LaneEvidence.requireContradiction(_domain(), shown);
+        ILicenseRegistry(registry).revokeLane(_laneNumberOf(lane));
     }
 
     /// @inheritdoc IUsageChallenges
@@ -327,10 +315,6 @@ contract UsageChallenges is IUsageChallenges, CommitReveal, ReentrancyGuardTrans
         ILicenseRegistry(registry).revokeLane(laneNumber);
         slashed = ILicenseBonds(licenseBonds).slash(licenseId, amount, challenger);
         emit LaneSlashed(licenseId, laneNumber, challenger, slashed);
-    }
-
-    function _revoke(address lane) private {
-        ILicenseRegistry(registry).revokeLane(_laneNumberOf(lane));
     }
 
     /// @dev That the lane exists, was not slashed, and its license's evidence horizon is not over.

@@ -2,7 +2,7 @@
 pragma solidity 0.8.28;
 
 import {ICommitReveal} from "./ICommitReveal.sol";
-import {LaneHead, SignedAck, SignedCheckpoint, SignedReceipt} from "../types/Receipt.sol";
+import {Contradiction, LaneHead, SignedAck, SignedCheckpoint, SignedReceipt} from "../types/Receipt.sol";
 import {EpochReport} from "../types/Report.sol";
 
 /// @title Proofs that a buyer's gateway cheated
@@ -10,7 +10,7 @@ import {EpochReport} from "../types/Report.sol";
 ///
 /// | challenge | what shows it | what answers it |
 /// |---|---|---|
-/// | equivocation | two receipts of one seq; two checkpoints of one count, or fewer units under a higher count | nothing |
+/// | contradiction | two receipts of one seq; two checkpoints of one count, or fewer units under the higher count, or other receipts under both; cumulative units that fall short of a receipt's | nothing |
 /// | future-dated | a receipt dated more than an hour after the block that shows it | nothing |
 /// | beyond count | a receipt, old enough, that a finalized report does not count | an anchor in time (then it cannot even be opened), or f + 1 acknowledgements |
 /// | swapped | a receipt and a checkpoint that covers its number | proof that the checkpoint includes it |
@@ -47,7 +47,7 @@ interface IUsageChallenges is ICommitReveal {
     }
 
     /// @param laneSlashBps Part of the agreed bond that one lane's proof takes.
-    /// @param answerSeconds Time to answer; also the time for signers to show that a lane equivocated.
+    /// @param answerSeconds Time to answer; also the time for signers to show that a lane contradicted itself.
     /// @param challengeBond Base units; at least three times what an answer costs.
     struct Settings {
         uint16 laneSlashBps;
@@ -129,15 +129,8 @@ interface IUsageChallenges is ICommitReveal {
     error UsageChallenges_ZeroRecipient();
     error UsageChallenges_NoCredit(address account);
 
-    /// @notice Equivocation: two different receipts of one lane with one seq.
-    function challengeReceipts(SignedReceipt calldata first, SignedReceipt calldata second, bytes32 salt)
-        external
-        returns (uint96 slashed);
-
-    /// @notice Equivocation: two checkpoints of one lane that no one sequence of receipts has as prefixes.
-    function challengeCheckpoints(SignedCheckpoint calldata first, SignedCheckpoint calldata second, bytes32 salt)
-        external
-        returns (uint96 slashed);
+    /// @notice What a lane signed contradicts itself.
+    function challengeContradiction(Contradiction calldata shown, bytes32 salt) external returns (uint96 slashed);
 
     /// @notice A receipt dated more than an hour after this block.
     function challengeFutureDate(SignedReceipt calldata signed, bytes32 salt) external returns (uint96 slashed);
@@ -170,7 +163,7 @@ interface IUsageChallenges is ICommitReveal {
     function uphold(uint256 challengeId) external;
 
     /// @notice Slash those accused signers who also signed the report. Anyone may, repeatedly with other signatures.
-    /// Not while signers can still show that the lane equivocated, and never if it was proven to cheat.
+    /// Not while signers can still show that the lane contradicted itself, and never if it was proven to cheat.
     /// @param report The finalized report of the challenge.
     /// @param signatures As submitted for it, or more; see IOracleCommittee.requireQuorum.
     /// @param ackers As in SignersAccused.
@@ -181,12 +174,9 @@ interface IUsageChallenges is ICommitReveal {
         address[] calldata ackers
     ) external;
 
-    /// @notice Revoke a lane by its equivocation, without slash and reward: for accused signers, who would have to
+    /// @notice Revoke a lane by its contradiction, without slash and reward: for accused signers, who would have to
     /// count what the lane contradicted, and for buyers whose key was stolen. Slashing it afterwards stays possible.
-    function revokeByReceipts(SignedReceipt calldata first, SignedReceipt calldata second) external;
-
-    /// @notice As revokeByReceipts, by two checkpoints.
-    function revokeByCheckpoints(SignedCheckpoint calldata first, SignedCheckpoint calldata second) external;
+    function revokeByContradiction(Contradiction calldata shown) external;
 
     /// @notice Take one's own challenge bonds, back or earned, to any address.
     function withdrawCredit(address to) external;

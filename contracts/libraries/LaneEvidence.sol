@@ -3,7 +3,15 @@ pragma solidity 0.8.28;
 
 import {LaneTree} from "./LaneTree.sol";
 import {ReceiptHash} from "./ReceiptHash.sol";
-import {Checkpoint, LaneHead, SignedCheckpoint, SignedReceipt} from "../types/Receipt.sol";
+import {
+    Checkpoint,
+    Contradiction,
+    LaneFork,
+    LaneHead,
+    SignedCheckpoint,
+    SignedReceipt,
+    UsageReceipt
+} from "../types/Receipt.sol";
 import {EpochReport} from "../types/Report.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
 import {MessageHashUtils} from "@openzeppelin/contracts/utils/cryptography/MessageHashUtils.sol";
@@ -91,6 +99,69 @@ library LaneEvidence {
         if (!conflicts) revert LaneEvidence_NoConflict();
     }
 
+    /// @notice Revert unless these two checkpoints cover different receipts of one seq.
+    function requireFork(bytes32 domain, LaneFork calldata fork) internal pure returns (address lane) {
+        lane = fork.first.checkpoint.lane;
+        _requireSameLane(lane, fork.second.checkpoint.lane);
+        requireSigned(domain, fork.first);
+        requireSigned(domain, fork.second);
+        _requireCovered(fork.first.checkpoint, fork.seq, fork.firstLeaf, fork.firstProof);
+        _requireCovered(fork.second.checkpoint, fork.seq, fork.secondLeaf, fork.secondProof);
+        if (fork.firstLeaf == fork.secondLeaf) revert LaneEvidence_NoConflict();
+    }
+
+    /// @notice Revert unless a receipt has fewer cumulative units than an earlier one and its own together. A receipt
+    /// given twice must have fewer than its own.
+    function requireShort(bytes32 domain, SignedReceipt calldata earlier, SignedReceipt calldata later)
+        internal
+        pure
+        returns (address lane)
+    {
+        lane = earlier.receipt.lane;
+        _requireSameLane(lane, later.receipt.lane);
+        requireSigned(domain, earlier);
+        requireSigned(domain, later);
+        uint64 seq = later.receipt.seq;
+        uint256 before = earlier.receipt.seq < seq ? earlier.receipt.cumulativeUnits : 0;
+        if (earlier.receipt.seq > seq || later.receipt.cumulativeUnits >= before + later.receipt.units) {
+            revert LaneEvidence_NoConflict();
+        }
+    }
+
+    /// @notice Revert unless a checkpoint has fewer units than a receipt that it covers, or a receipt beyond it fewer
+    /// than the checkpoint and its own together.
+    function requireShort(bytes32 domain, SignedReceipt calldata signed, SignedCheckpoint calldata covering)
+        internal
+        pure
+        returns (address lane)
+    {
+        UsageReceipt calldata receipt = signed.receipt;
+        Checkpoint calldata point = covering.checkpoint;
+        lane = receipt.lane;
+        _requireSameLane(lane, point.lane);
+        requireSigned(domain, signed);
+        requireSigned(domain, covering);
+        bool isShort = receipt.seq < point.count
+            ? point.cumulativeUnits < receipt.cumulativeUnits
+            : receipt.cumulativeUnits < uint256(point.cumulativeUnits) + receipt.units;
+        if (!isShort) revert LaneEvidence_NoConflict();
+    }
+
+    /// @notice Revert unless what is shown contradicts itself in one of the ways above.
+    function requireContradiction(bytes32 domain, Contradiction calldata shown) internal pure returns (address lane) {
+        SignedReceipt[] calldata receipts = shown.receipts;
+        SignedCheckpoint[] calldata points = shown.checkpoints;
+        if (shown.forks.length == 1 && receipts.length + points.length == 0) return requireFork(domain, shown.forks[0]);
+        if (shown.forks.length != 0 || receipts.length + points.length != 2) revert LaneEvidence_NoConflict();
+        if (receipts.length == 1) return requireShort(domain, receipts[0], points[0]);
+        if (receipts.length == 0) return requireConflict(domain, points[0], points[1]);
+        bool isPair = receipts[0].receipt.seq == receipts[1].receipt.seq
+            && receipts[0].receipt.hash() != receipts[1].receipt.hash();
+        return isPair
+            ? requireConflict(domain, receipts[0], receipts[1])
+            : requireShort(domain, receipts[0], receipts[1]);
+    }
+
     /// @notice How many receipts of a lane a report counts, by the opening of the lane's leaf. The caller has checked
     /// that the report is what it claims, and that this number is this lane's.
     function countIn(EpochReport calldata report, uint256 laneNumber, address lane, LaneHead calldata head)
@@ -107,6 +178,10 @@ library LaneEvidence {
             count = head.checkpoint.count;
         }
         LaneTree.requireLeaf(report.lanesRoot, report.laneCount, laneNumber, leaf, head.proof);
+    }
+
+    function _requireCovered(Checkpoint calldata point, uint64 seq, bytes32 leaf, bytes32[] calldata proof) private pure {
+        LaneTree.requireLeaf(point.receiptsRoot, point.count, seq, leaf, proof);
     }
 
     function _requireSigner(bytes32 domain, bytes32 structHash, address lane, bytes calldata signature) private pure {

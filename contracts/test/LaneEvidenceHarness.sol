@@ -4,7 +4,16 @@ pragma solidity 0.8.28;
 import {LaneEvidence} from "../libraries/LaneEvidence.sol";
 import {LaneTree} from "../libraries/LaneTree.sol";
 import {ReceiptHash} from "../libraries/ReceiptHash.sol";
-import {Checkpoint, CheckpointAck, LaneHead, SignedCheckpoint, SignedReceipt, UsageReceipt} from "../types/Receipt.sol";
+import {
+    Checkpoint,
+    CheckpointAck,
+    Contradiction,
+    LaneFork,
+    LaneHead,
+    SignedCheckpoint,
+    SignedReceipt,
+    UsageReceipt
+} from "../types/Receipt.sol";
 import {EpochReport} from "../types/Report.sol";
 
 /// @title ReceiptHash, LaneTree and LaneEvidence with a door, so that tests can compare them with Python. Test only.
@@ -64,6 +73,14 @@ contract LaneEvidenceHarness {
         SignedCheckpoint calldata second
     ) external pure returns (address) {
         return LaneEvidence.requireConflict(domain, first, second);
+    }
+
+    function requireContradiction(bytes32 domain, Contradiction calldata shown) external pure returns (address) {
+        return LaneEvidence.requireContradiction(domain, shown);
+    }
+
+    function requireFork(bytes32 domain, LaneFork calldata fork) external pure returns (address) {
+        return LaneEvidence.requireFork(domain, fork);
     }
 
     function countIn(EpochReport calldata report, uint256 laneNumber, address lane, LaneHead calldata head)

@@ -57,3 +57,24 @@ struct LaneHead {
     Checkpoint checkpoint;
     bytes32[] proof;
 }
+
+/// @notice Two checkpoints of one lane whose trees part: different leaves at one seq below both counts. It needs no
+/// signature of a single receipt, which nodes do not hold.
+/// @param firstProof Siblings from the leaf up, under the first checkpoint; secondProof likewise.
+struct LaneFork {
+    SignedCheckpoint first;
+    SignedCheckpoint second;
+    uint64 seq;
+    bytes32 firstLeaf;
+    bytes32[] firstProof;
+    bytes32 secondLeaf;
+    bytes32[] secondProof;
+}
+
+/// @notice What a lane signed and no one sequence of receipts bears out: two receipts, or a receipt and a checkpoint, or
+/// two checkpoints, or one fork; and nothing else beside it.
+struct Contradiction {
+    SignedReceipt[] receipts;
+    SignedCheckpoint[] checkpoints;
+    LaneFork[] forks;
+}

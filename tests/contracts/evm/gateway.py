@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any
 
@@ -102,12 +103,39 @@ class Gateway:
         """Siblings that show a receipt under the checkpoint of a count."""
         return split(lane_inclusion_proof(self.leaves[:count], seq))
 
+    def fork(self, seq: int, other: Gateway, counts: tuple[int, int] | None = None) -> tuple[Any, ...]:
+        """Two checkpoints, this book's and another's of the same key, with their leaves of one seq."""
+        first, second = counts or (len(self.receipts), len(other.receipts))
+        return (
+            self.signed(self.checkpoint(first)),
+            other.signed(other.checkpoint(second)),
+            seq,
+            self.leaves[seq],
+            self.proof(seq, first),
+            other.leaves[seq],
+            other.proof(seq, second),
+        )
+
+    def rewritten(self, seq: int) -> Gateway:
+        """A second book of the same key that differs in one receipt."""
+        other = copy(self)
+        other.receipts = [*self.receipts]
+        other.receipts[seq] = self.forged(seq)
+        return other
+
     def anchor(self, count: int | None = None) -> Receipt:
         """Put a checkpoint on chain."""
         receipt: Receipt = self.world.anchors.anchor(
             *self.signed(self.checkpoint(count)), sender=self.world.people.stranger
         )
         return receipt
+
+
+def contradiction(*shown: Signed, fork: Any = None) -> tuple[list[Signed], list[Signed], list[Any]]:
+    """What contracts take as proof that a lane contradicted itself: receipts, checkpoints, forks."""
+    receipts = [one for one in shown if isinstance(one[0], UsageReceipt)]
+    checkpoints = [one for one in shown if isinstance(one[0], Checkpoint)]
+    return receipts, checkpoints, [fork] if fork else []
 
 
 class LaneVector:

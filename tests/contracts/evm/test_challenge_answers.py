@@ -17,6 +17,7 @@ from tests.contracts.evm.gateway import (
     LaneVector,
     acks,
     bonded_license,
+    contradiction,
     fund_challenger,
     promise,
     reveal,
@@ -235,7 +236,7 @@ def test_opening_asks_the_same_of_every_lane(
     until = world.registry.license(gateway.license_id).endsAt + 90 * DAY
     with world.evm.undone():
         pair = gateway.signed(gateway.receipts[0]), gateway.signed(gateway.forged(0))
-        reveal(world, FINDER, "challengeReceipts", *pair)
+        reveal(world, FINDER, "challengeContradiction", contradiction(*pair))
         with pytest.raises(Reverted, match="UsageChallenges_AlreadySlashed"):
             reveal(world, FINDER, function, *evidence(gateway))
     with world.evm.undone():
@@ -608,20 +609,25 @@ def test_slashing_ackers_waits_and_checks_everything(
     slash_ackers(world, accused, left_out)
 
 
-@pytest.mark.parametrize("by", ["receipts", "checkpoints", "reward"])
+@pytest.mark.parametrize("by", ["receipts", "checkpoints", "fork", "reward"])
 def test_signers_who_left_out_a_lane_that_cheated_are_safe(
     world: World, gateway: Gateway, left_out: EpochReport, accused: int, by: str
 ) -> None:
-    """They had to stop at the contradiction, and have as long to show it as the buyer had to answer."""
-    receipts = gateway.signed(gateway.receipts[0]), gateway.signed(gateway.forged(0))
+    """They had to stop at the contradiction, and have as long to show it as the buyer had to answer.
+
+    What nodes hold of two histories is a fork: batches carry no signatures of single receipts.
+    """
+    receipts = contradiction(gateway.signed(gateway.receipts[0]), gateway.signed(gateway.forged(0)))
     fewer = replace(gateway.checkpoint(4), cumulative_units=0)
-    points = gateway.signed(gateway.checkpoint(3)), gateway.signed(fewer)
+    shown = {
+        "receipts": receipts,
+        "checkpoints": contradiction(gateway.signed(gateway.checkpoint(3)), gateway.signed(fewer)),
+        "fork": contradiction(fork=gateway.fork(1, gateway.rewritten(1), (5, 3))),
+    }
     if by == "reward":
-        reveal(world, FINDER, "challengeReceipts", *receipts)
-    elif by == "receipts":
-        world.challenges.revokeByReceipts(*receipts, sender=world.signers[1][0])
+        reveal(world, FINDER, "challengeContradiction", receipts)
     else:
-        world.challenges.revokeByCheckpoints(*points, sender=world.signers[1][0])
+        world.challenges.revokeByContradiction(shown[by], sender=world.signers[1][0])
     wait_for(world, accused)
     with pytest.raises(Reverted, match="UsageChallenges_LaneCheated"):
         slash_ackers(world, accused, left_out)

@@ -12,7 +12,7 @@ from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.receipts import settlement_domain
 
 from tests.contracts.evm.chain import Evm, Reverted
-from tests.contracts.evm.gateway import Gateway, bonded_license, reveal, signed
+from tests.contracts.evm.gateway import Gateway, bonded_license, contradiction, reveal, signed
 from tests.contracts.evm.world import World
 from tests.contracts.wire import CURVE_ORDER, ZERO_ADDRESS, ZERO_HASH, account, sign
 
@@ -153,8 +153,8 @@ def test_a_lane_that_cheated_anchors_nothing_more_and_keeps_what_it_anchored(
 ) -> None:
     gateway.anchor(5)
     anchored_at = world.evm.timestamp
-    evidence = gateway.signed(gateway.receipts[0]), gateway.signed(gateway.forged(0))
-    reveal(world, world.people.stranger, "challengeReceipts", *evidence)
+    evidence = contradiction(gateway.signed(gateway.receipts[0]), gateway.signed(gateway.forged(0)))
+    reveal(world, world.people.stranger, "challengeContradiction", evidence)
     with pytest.raises(Reverted) as refused:
         gateway.anchor(9)
     assert refused.value.name == "CheckpointAnchors_LaneRevoked"

@@ -33,6 +33,7 @@ from tests.contracts.evm.gateway import (
     LaneVector,
     bonded_license,
     commitment,
+    contradiction,
     fund_challenger,
     reveal,
 )
@@ -144,28 +145,57 @@ class Adversaries(RuleBasedStateMachine):
 
     # -- what challengers do --------------------------------------------------------------------------------
 
-    @rule(first=picks, second=picks, is_points=st.booleans(), malleate=st.booleans(), rewarded=st.booleans())
-    def contradict(self, first: int, second: int, is_points: bool, malleate: bool, rewarded: bool) -> None:
-        """Any two receipts or checkpoints of honest lanes, one perhaps with its other signature."""
+    @rule(
+        first=picks,
+        second=picks,
+        points=st.tuples(st.booleans(), st.booleans()),
+        malleate=st.booleans(),
+        rewarded=st.booleans(),
+    )
+    def contradict(
+        self, first: int, second: int, points: tuple[bool, bool], malleate: bool, rewarded: bool
+    ) -> None:
+        """Any two receipts and checkpoints of honest lanes, one perhaps with its other signature."""
         evidence = []
-        for pick in (first, second):
+        for pick, is_point in zip((first, second), points, strict=True):
             gateway = self.buyer.lanes[pick % 2].gateway
             if not gateway.receipts:
                 return
             seq = pick // 2 % len(gateway.receipts)
-            evidence.append(
-                gateway.signed(gateway.checkpoint(seq + 1) if is_points else gateway.receipts[seq])
-            )
+            evidence.append(gateway.signed(gateway.checkpoint(seq) if is_point else gateway.receipts[seq]))
         if malleate:
             good = evidence[1][1]
             high = (CURVE_ORDER - int.from_bytes(good[32:64], "big")).to_bytes(32, "big")
             evidence[1] = (evidence[1][0], good[:32] + high + bytes((55 - good[64],)))
-        kind = "Checkpoints" if is_points else "Receipts"
+        self._contradict(contradiction(*evidence), rewarded)
+
+    @rule(pick=picks, counts=st.tuples(picks, picks), seqs=st.tuples(picks, picks), rewarded=st.booleans())
+    def fork(self, pick: int, counts: tuple[int, int], seqs: tuple[int, int], rewarded: bool) -> None:
+        """Any two checkpoints with leaves that stand in them, at one seq or passed off as such."""
+        gateway = self.buyer.lanes[pick % 2].gateway
+        held = len(gateway.receipts)
+        if held:
+            first, second = (1 + count % held for count in counts)
+            one, other = seqs[0] % first, seqs[1] % second
+            parts = gateway.fork(one, gateway, (first, second)) if one < second else None
+            shown = (
+                gateway.signed(gateway.checkpoint(first)),
+                gateway.signed(gateway.checkpoint(second)),
+                one,
+                gateway.leaves[one],
+                gateway.proof(one, first),
+                gateway.leaves[other],
+                gateway.proof(other, second),
+            )
+            for evidence in filter(None, (parts, shown)):
+                self._contradict(contradiction(fork=evidence), rewarded)
+
+    def _contradict(self, evidence: Any, rewarded: bool) -> None:
         if rewarded:
-            self._refused(f"challenge{kind}", *evidence)
+            self._refused("challengeContradiction", evidence)
         else:
             with pytest.raises(Reverted, match=REFUSED):
-                getattr(self.world.challenges, f"revokeBy{kind}")(*evidence, sender=MALLORY)
+                self.world.challenges.revokeByContradiction(evidence, sender=MALLORY)
 
     @rule(pick=picks)
     def date_ahead(self, pick: int) -> None:
@@ -215,8 +245,8 @@ class Adversaries(RuleBasedStateMachine):
     def cheat_elsewhere(self) -> None:
         """A cheat of another license costs that license alone."""
         if not self.world.challenges.laneSlashed(self.cheat.number):
-            evidence = self.cheat.signed(self.cheat.receipts[0]), self.cheat.signed(self.cheat.forged(0))
-            self._play("challengeReceipts", *evidence)
+            pair = self.cheat.signed(self.cheat.receipts[0]), self.cheat.signed(self.cheat.forged(0))
+            self._play("challengeContradiction", contradiction(*pair))
             assert self.world.license_bonds.bond(self.cheat.license_id) < BOND
 
     def _refused(self, function: str, *evidence: Any) -> None:
@@ -308,16 +338,33 @@ def test_inv_25_holds_with_an_anchor_in_the_last_second(world: World, gateway: G
 
 def test_inv_25_needs_one_receipt_per_seq(world: World, gateway: Gateway) -> None:
     gateway.serve()
-    evidence = gateway.signed(gateway.receipts[0]), gateway.signed(gateway.forged(0))
-    reveal(world, MALLORY, "challengeReceipts", *evidence)
+    evidence = contradiction(gateway.signed(gateway.receipts[0]), gateway.signed(gateway.forged(0)))
+    reveal(world, MALLORY, "challengeContradiction", evidence)
     assert world.license_bonds.bond(gateway.license_id) < BOND
 
 
 def test_inv_25_needs_true_checkpoints(world: World, gateway: Gateway) -> None:
     for _ in range(3):
         gateway.serve(5)
-    lie = replace(gateway.checkpoint(3), cumulative_units=9)
-    reveal(world, MALLORY, "challengeCheckpoints", gateway.signed(gateway.checkpoint(2)), gateway.signed(lie))
+    lie = gateway.signed(replace(gateway.checkpoint(3), cumulative_units=14))
+    for witness in (gateway.checkpoint(2), gateway.receipts[2]):
+        with world.evm.undone():
+            evidence = contradiction(gateway.signed(witness), lie)
+            if isinstance(witness, Checkpoint):  # alone it knows of ten units, and fourteen are more
+                with pytest.raises(Reverted, match="LaneEvidence_NoConflict"):
+                    reveal(world, MALLORY, "challengeContradiction", evidence)
+            else:
+                reveal(world, MALLORY, "challengeContradiction", evidence)
+                assert world.license_bonds.bond(gateway.license_id) < BOND
+
+
+def test_inv_25_needs_units_that_add_up(world: World, gateway: Gateway) -> None:
+    """A checkpoint that says too little cannot hide behind receipts that say too little."""
+    gateway.serve(5)
+    gateway.serve(5)
+    gateway.receipts[1] = gateway.forged(1, cumulative_units=9)
+    evidence = contradiction(*map(gateway.signed, gateway.receipts))
+    reveal(world, MALLORY, "challengeContradiction", evidence)
     assert world.license_bonds.bond(gateway.license_id) < BOND
 
 

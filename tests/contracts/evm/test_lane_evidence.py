@@ -21,9 +21,10 @@ from usufruct_protocol.receipts import (
 from usufruct_protocol.report_types import EpochReport
 
 from tests.contracts.evm.chain import Contract, Evm, Reverted
-from tests.contracts.evm.gateway import NO_CHECKPOINT, LaneVector, split
+from tests.contracts.evm.gateway import NO_CHECKPOINT, LaneVector, contradiction, split
 from tests.contracts.evm.world import World
 from tests.contracts.wire import SETTLEMENT, ZERO_HASH, Account, account, sign, struct_hash, typed_digest
+from tests.reference.contradictions import checkpoint_is_short, receipts_contradict
 from tests.reference.receipts import padded_root as reference_root
 
 LANE = account("lane")
@@ -179,6 +180,106 @@ def test_checkpoints_conflict_where_the_protocol_says_so(
     else:
         with pytest.raises(Reverted, match="LaneEvidence_NoConflict"):
             library.requireCheckpointConflict(domain, *evidence)
+
+
+@given(first=near_receipts, second=near_receipts)
+def test_sums_of_receipts_fall_short_where_the_twin_says_so(
+    library: Contract, domain: bytes, first: UsageReceipt, second: UsageReceipt
+) -> None:
+    expected = receipts_contradict(first, second)
+    _expect(library, expected, contradiction(put(domain, first), put(domain, second)), domain)
+
+
+@given(receipt=near_receipts, checkpoint=near_checkpoints)
+def test_a_receipt_and_a_checkpoint_contradict_where_the_twin_says_so(
+    library: Contract, domain: bytes, receipt: UsageReceipt, checkpoint: Checkpoint
+) -> None:
+    expected = checkpoint_is_short(receipt, checkpoint)
+    _expect(library, expected, contradiction(put(domain, receipt), put(domain, checkpoint)), domain)
+
+
+@given(receipt=receipts, other=receipts, checkpoint=checkpoints)
+def test_sums_of_any_size_are_taken_whole(
+    library: Contract, domain: bytes, receipt: UsageReceipt, other: UsageReceipt, checkpoint: Checkpoint
+) -> None:
+    one, two, point = put(domain, receipt), put(domain, other), put(domain, checkpoint)
+    _expect(library, receipts_contradict(receipt, other), contradiction(one, two), domain)
+    _expect(library, checkpoint_is_short(receipt, checkpoint), contradiction(one, point), domain)
+
+
+@given(
+    units=st.lists(st.integers(0, 3), min_size=1, max_size=9),
+    rewritten=st.integers(0, 8),
+    counts=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+)
+def test_no_honest_book_contradicts_itself_and_every_fork_does(
+    library: Contract, domain: bytes, units: list[int], rewritten: int, counts: tuple[int, int]
+) -> None:
+    """All pairs of what one book signs; and two books that part at one receipt, under any two counts."""
+    book, total = [], 0
+    for seq, more in enumerate(units):
+        total += more
+        book.append(UsageReceipt(ADDRESS, seq, more, total, ZERO_HASH, ZERO_HASH, seq))
+    leaves = [receipt.struct_hash() for receipt in book]
+    sums = [0, *(receipt.cumulative_units for receipt in book)]
+    points = [Checkpoint(ADDRESS, n, sums[n], padded_root(leaves[:n])) for n in range(len(book) + 1)]
+    things = [put(domain, struct) for struct in (*book, *points)]
+    for one in things:
+        for other in things:
+            is_ordered = not isinstance(one[0], UsageReceipt) or getattr(other[0], "seq", 9) >= one[0].seq
+            if is_ordered:
+                _expect(library, False, contradiction(one, other), domain)
+
+    seq, (first, second) = rewritten % len(book), (1 + count % len(book) for count in counts)
+    others = [*leaves[:seq], keccak256(leaves[seq]), *leaves[seq + 1 :]]
+    forked = Checkpoint(ADDRESS, second, 0, padded_root(others[:second]))
+    for at in range(min(first, second)):
+        fork = (
+            put(domain, points[first]),
+            put(domain, forked),
+            at,
+            leaves[at],
+            split(padded_proof(leaves[:first], at)),
+            others[at],
+            split(padded_proof(others[:second], at)),
+        )
+        _expect(library, at == seq, contradiction(fork=fork), domain)
+
+
+def test_a_fork_needs_both_signatures_and_both_places(library: Contract, domain: bytes) -> None:
+    leaves = [keccak256(bytes((number,))) for number in range(5)]
+    others = [*leaves[:3], keccak256(b"other"), leaves[4]]
+    one = Checkpoint(ADDRESS, 5, 5, padded_root(leaves))
+    two = Checkpoint(ADDRESS, 4, 4, padded_root(others[:4]))
+    proofs = split(padded_proof(leaves, 3)), split(padded_proof(others[:4], 3))
+    good = (put(domain, one), put(domain, two), 3, leaves[3], proofs[0], others[3], proofs[1])
+    assert library.requireFork(domain, good) == LANE.address
+    theirs = replace(two, lane=bytes.fromhex(OTHER_LANE.address[2:]))
+    flawed = {
+        (1, "LaneEvidence_WrongLane"): put(domain, theirs, OTHER_LANE),
+        (0, "LaneEvidence_WrongSigner"): put(domain, one, OTHER_LANE),
+        (1, "LaneEvidence_WrongSigner"): put(keccak256(b"another domain"), two),
+        (2, "LaneTree_NoSuchLeaf"): 4,  # below one count only: beyond the other there is no leaf
+        (3, "LaneTree_WrongProof"): others[3],
+        (5, "LaneTree_WrongProof"): leaves[3],
+        (4, "LaneTree_WrongProofLength"): proofs[1],
+        (6, "LaneTree_WrongProofLength"): (),
+    }
+    for (position, error), value in flawed.items():
+        evidence = [*good]
+        evidence[position] = value
+        if position == 2:
+            evidence[3], evidence[4] = leaves[4], split(padded_proof(leaves, 4))
+        with pytest.raises(Reverted, match=error):
+            library.requireFork(domain, tuple(evidence))
+
+
+def _expect(library: Contract, expected: bool, evidence: Any, domain: bytes) -> None:
+    if expected:
+        assert library.requireContradiction(domain, evidence) == LANE.address
+    else:
+        with pytest.raises(Reverted, match="LaneEvidence_NoConflict"):
+            library.requireContradiction(domain, evidence)
 
 
 def test_evidence_of_two_lanes_or_another_key_is_none(library: Contract, domain: bytes) -> None:
