@@ -62,6 +62,11 @@ GOALS = (
     ),
     Goal("claim_first_shared_word", "claim, first payment, shared bitmap word", 89_000),
     Goal("claim_later_shared_word", "claim, later payment, shared bitmap word", 72_000),
+    Goal(
+        "claim_many_later_fresh_word",
+        "claims of 2 epochs in one call, each, later payment, fresh words",
+        None,
+    ),
     Goal("redirect_later_shared_word", "redirect by signature, later payment, shared bitmap word", None),
     Goal("submit_1_line", "submit, 5 of 7, 1 line", 120_000, "voucher prototype 131k"),
     Goal("submit_per_extra_line", "submit, each further line", 15_000),
@@ -79,6 +84,7 @@ def measure() -> dict[str, int]:
     payees = GasWorld.payees(DEPTH_20_NOTES)
     first = Epoch(1, GasWorld.words(payees, epoch=1))
     later = Epoch(2, GasWorld.words(payees, epoch=2))
+    more = [Epoch(number, GasWorld.words(payees, epoch=number)) for number in (5, 6)]
     single = NoteTree(GasWorld.words(payees, epoch=3)[:1])
     all_licenses = range(1, 2 + EXTRA_LINES)
     with GasWorld.started(license_count=len(all_licenses)) as world:
@@ -87,8 +93,11 @@ def measure() -> dict[str, int]:
         reject = world.rejected_report([1])
         _, finalize_one_note = world.report([1], single)
         submit_all, finalize_all = world.report(all_licenses, single)
+        for epoch in more:
+            world.report([1], epoch.notes)
         return {
             **_payments(world, first, later, to=payees[0]),
+            "claim_many_later_fresh_word": _each(_claim_of_several(world, more), len(more)),
             "submit_1_line": submit_one,
             "submit_per_extra_line": _each(submit_all - submit_one, EXTRA_LINES),
             "finalize_1_line": finalize_one,
@@ -120,6 +129,12 @@ def _payments(world: GasWorld, first: Epoch, later: Epoch, to: bytes) -> dict[st
         gas[f"claim_{when}_shared_word"] = world.claim(*notes, size + 1)
     gas["redirect_later_shared_word"] = world.redirect(later.number, later.words, later.notes, to)
     return gas
+
+
+def _claim_of_several(world: GasWorld, epochs: Sequence[Epoch]) -> int:
+    """One payee's notes of several epochs at once; notes before it in block 1 have given it a balance."""
+    index = 1 << RANGE_LOG2
+    return world.claim_many([(epoch.number, epoch.words, epoch.notes, index) for epoch in epochs])
 
 
 def _each(gas: int, count: int) -> int:

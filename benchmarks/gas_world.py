@@ -107,6 +107,11 @@ class GasWorld:
             calls.claim_note(self._contracts, 2 * epoch, index, words[index], notes.proof(index))
         )
 
+    def claim_many(self, notes: Sequence[tuple[int, Sequence[int], NoteTree, int]]) -> int:
+        """Pay several notes, each of an epoch, to their payees in one transaction."""
+        claims = [(2 * epoch, index, words[index], tree.proof(index)) for epoch, words, tree, index in notes]
+        return self._send(calls.claim_notes(self._contracts, claims))
+
     def redirect(self, epoch: int, words: Sequence[int], notes: NoteTree, to: bytes) -> int:
         """Pay the note of the payee with a key to another address, by the payee's signature."""
         key = dev_key(REDIRECTING_PAYEE, "payee")

@@ -163,6 +163,11 @@ def claim_note(contracts: Contracts, tree_id: int, index: int, word: int, proof:
     return contracts.splitter.functions.claim(tree_id, index, word, proof)
 
 
+def claim_notes(contracts: Contracts, claims: Sequence[tuple[int, int, int, bytes]]) -> ContractFunction:
+    """Pay several notes, of any trees, to their payees, all or none; (tree id, index, word, proof) each."""
+    return contracts.splitter.functions.claimMany(list(claims))
+
+
 def redirect_note(
     contracts: Contracts, redirect: NoteRedirect, payee_signature: bytes, proof: bytes
 ) -> ContractFunction:
