@@ -20,12 +20,13 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
     uint256 private constant SIGNATURE_BYTES = 65;
     uint256 private constant HALF_CURVE_ORDER = 0x7fffffffffffffffffffffffffffffff5d576e7357a4501ddfe92f46681b20a0;
 
-    /// @dev Governs fromEpoch <= epoch < untilEpoch; no epoch if a later version replaced it before it opened. One slot,
-    /// so that checking a quorum reads one.
+    /// @dev Governs fromEpoch <= epoch < untilEpoch; no epoch if a later version replaced it before it began. Those that
+    /// were not replaced are a chain: `previous` governs up to fromEpoch. One slot, so that checking a quorum reads one.
     struct Version {
         address table;
-        uint40 fromEpoch;
-        uint40 untilEpoch;
+        uint32 fromEpoch;
+        uint32 untilEpoch;
+        uint24 previous;
         bool reserveFirst;
     }
 
@@ -48,7 +49,7 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
         settlement = settlement_;
         operatorBonds = operatorBonds_;
         _requireTable(initialSigners);
-        _addVersion(initialSigners, 1, false);
+        _addVersion(initialSigners, 1, 0, false);
     }
 
     /// @inheritdoc IOracleCommittee
@@ -61,8 +62,9 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
         _requireTable(signers);
         _requireBonds(signers);
 
-        uint32 before = _closeAt(uint40(fromEpoch));
-        return _addVersion(signers, uint40(fromEpoch), _changesTooMany(_baselineOf(before), signers));
+        // Epochs of the settlement fit uint32, and rotations are too dear to pass uint24.
+        uint24 previous = _closeAt(uint32(fromEpoch));
+        return _addVersion(signers, uint32(fromEpoch), previous, _changesTooMany(_baselineOf(previous), signers));
     }
 
     /// @inheritdoc IOracleCommittee
@@ -93,10 +95,8 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
     /// @inheritdoc IOracleCommittee
     function versionFor(uint64 epoch) public view returns (uint32 version) {
         // Rotations are few and mostly recent ones are asked for.
-        for (version = latestVersion; version != 0; --version) {
-            Version memory found = _versions[version];
-            if (epoch >= found.fromEpoch && epoch < found.untilEpoch) break;
-        }
+        version = latestVersion;
+        while (version != 0 && epoch < _versions[version].fromEpoch) version = _versions[version].previous;
     }
 
     /// @inheritdoc IOracleCommittee
@@ -123,7 +123,7 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
         return (count + _faulty(count)) / 2 + 1;
     }
 
-    function _addVersion(address[] memory signers, uint40 fromEpoch, bool reserveFirst)
+    function _addVersion(address[] memory signers, uint32 fromEpoch, uint24 previous, bool reserveFirst)
         private
         returns (uint32 version)
     {
@@ -131,34 +131,32 @@ contract OracleCommittee is IOracleCommittee, AccessManaged {
         _versions[version] = Version({
             table: SignerTable.store(signers),
             fromEpoch: fromEpoch,
-            untilEpoch: type(uint40).max,
+            untilEpoch: type(uint32).max,
+            previous: previous,
             reserveFirst: reserveFirst
         });
         emit SignersRotated(version, fromEpoch, signers);
     }
 
     /// @dev Let no version so far govern `epoch` or a later one: those that would begin there govern nothing.
-    /// @return before The version that governs up to it. There is one: `epoch` is at least 2, and version 1 is from 1.
-    function _closeAt(uint40 epoch) private returns (uint32 before) {
-        for (before = latestVersion;; --before) {
-            Version storage found = _versions[before];
-            if (found.fromEpoch >= found.untilEpoch) continue;
-            if (found.fromEpoch < epoch) {
-                found.untilEpoch = epoch;
-                return before;
-            }
+    /// @return version The one that governs up to it. There is one: `epoch` is at least 2, and version 1 is from 1.
+    function _closeAt(uint32 epoch) private returns (uint24 version) {
+        version = uint24(latestVersion);
+        Version storage found = _versions[version];
+        while (found.fromEpoch >= epoch) {
             found.untilEpoch = found.fromEpoch;
-            emit VersionReplaced(before);
+            emit VersionReplaced(version);
+            version = found.previous;
+            found = _versions[version];
         }
+        found.untilEpoch = epoch;
     }
 
     /// @dev The last version up to this one that begins, or began, with everything before it paid out.
-    function _baselineOf(uint32 version) private view returns (bytes memory signers) {
-        for (;; --version) {
-            Version memory found = _versions[version];
-            if (found.fromEpoch >= found.untilEpoch) continue;
-            if (found.reserveFirst || version == 1) return SignerTable.load(found.table);
-        }
+    function _baselineOf(uint24 version) private view returns (bytes memory signers) {
+        Version memory found = _versions[version];
+        while (!found.reserveFirst && found.previous != 0) found = _versions[found.previous];
+        return SignerTable.load(found.table);
     }
 
     /// @dev Whether a table differs from the baseline in more signers than either tolerates faulty. It is compared with
