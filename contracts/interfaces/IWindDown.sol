@@ -9,7 +9,9 @@ import {EpochReport} from "../types/Report.sol";
 ///
 /// Anyone may announce when no report was submitted for 90 days, or none finalized for 180; the council at any time.
 /// Closing is final: no report is accepted any more, a pending one is void, and the reserve of the last report becomes
-/// notes. Late charges, and whatever else the reserve does not cover, are paid on top of it in proportion.
+/// notes. Late charges, and whatever else the reserve does not cover, are paid on top of it in proportion. That is an
+/// approximation: nobody is left to divide late charges by weights, and the reserve is the only record of people on chain.
+/// Whoever let much accumulate before the end has a larger part of what comes after it.
 ///
 /// Safety: a committee that reports cannot be shut out by anyone but the council; the reserve of a report is issued once;
 /// late charges need units that the buyer's own lanes signed, and keep to price, balance and cap; nothing is
