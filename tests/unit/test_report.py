@@ -116,8 +116,8 @@ def inputs(draw: st.DrawFn) -> ReportInputs:
     short = -before.total % ACCRUAL_SCALE  # the pool is whole base units
     before = Accruals({**before, tag(77): short})
     epoch = draw(st.integers(2, 9))
-    last_rosters = {1: draw(rosters(1)), 2: draw(rosters(2))}
     reserve_first, is_issued = draw(st.sampled_from([(False, False), (True, False), (True, True)]))
+    last_rosters = {1: draw(rosters(1)), 2: draw(rosters(2))} if reserve_first else {}
     waiting = sum(split_total(one.income, one.split_bps).contributors for one in licenses)
     waiting -= sum(allocated.values())
     left = after_reserve(before, last_rosters) if is_issued else before
@@ -519,9 +519,20 @@ def test_inv_30_reserve_and_notes_pay_each_accrual_once() -> None:
 
 def test_a_reserve_issued_by_anybody_is_never_paid_again() -> None:
     """The chain says that the reserve is out, whatever the committee's version asks for."""
-    first = build_report(one_license())
-    case = following(first, one_license(), reserve_issued_epoch=1)
+    held_back = dataclasses.replace(
+        one_license(), chain=dataclasses.replace(one_license().chain, note_minimum=99)
+    )
+    first = build_report(held_back)
+    case = following(first, held_back, reserve_issued_epoch=1, pool=1, note_minimum=0)
     assert build_report(case).accruals == after_reserve(first.accruals, case.last_rosters)
+    assert build_report(case).accruals.total == ACCRUAL_SCALE
+
+
+def test_purses_without_a_wallet_divide_what_the_custodian_did_not_get() -> None:
+    """1.5 and 3.0 base units: the custodian holds 4, and a half stays, a third of it with the first."""
+    accruals = Accruals({tag(1): 3 * ACCRUAL_SCALE // 2, tag(2): 3 * ACCRUAL_SCALE})
+    left = after_reserve(accruals, {})
+    assert (left[tag(1)], left[tag(2)]) == (166_666_667, 333_333_333)
 
 
 def test_a_pool_that_a_reserve_left_too_large_or_small_halts() -> None:
@@ -635,6 +646,7 @@ RUNNING, EARLIER, LONG_AGO, LATER = [(-9, 9)], [(-9, -1)], [(-9, -2)], [(1, 9)]
 def test_inv_42_a_model_pays_whoever_it_was_trained_on(kind: MeterKind) -> None:
     """A revocation for the future does not take the record out of the model, and pay goes on with its use."""
     assert paid_by(kind, purse_1=RUNNING, purse_2=LONG_AGO, purse_3=LATER) == {1, 2}
+    assert paid_by(kind, purse_1=LONG_AGO + LATER, purse_2=LATER, purse_3=LATER) == {1}
 
 
 @pytest.mark.parametrize("kind", [MeterKind.TRAINING, MeterKind.FINE_TUNE, MeterKind.RETRIEVAL])
