@@ -290,7 +290,7 @@ def test_withdraw_is_at_most_what_is_available(escrow, short_license, fund, node
 # -- building -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("missing", ["token", "registry", "settlement", "splitter", "challenges", "windDown"])
+@pytest.mark.parametrize("missing", ["registry", "settlement", "splitter", "challenges", "windDown"])
 def test_an_escrow_needs_its_neighbors(build, missing):
     with reverts("RoyaltyEscrow_ZeroAddress"):
         build("RoyaltyEscrow", **{missing: ZERO_ADDRESS})

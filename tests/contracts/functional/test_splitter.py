@@ -284,7 +284,7 @@ def test_only_the_settlement_issues(splitter, council):
         splitter.issue(2, TREE.root, TREE.total, TREE.count, {"from": council})
 
 
-@pytest.mark.parametrize("missing", ["token", "registry", "escrow", "settlement", "fees", "windDown"])
+@pytest.mark.parametrize("missing", ["registry", "escrow", "settlement", "fees", "windDown"])
 def test_a_splitter_needs_its_neighbors(build, missing):
     with reverts("RoyaltySplitter_ZeroAddress"):
         build("RoyaltySplitter", **{missing: ZERO_ADDRESS})
