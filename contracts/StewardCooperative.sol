@@ -223,6 +223,7 @@ contract StewardCooperative is CooperativeVotes, ReentrancyGuardTransient {
         if (offer.pricePerMillionUnits < limits.floorPricePerMillionUnits) return Limit.FloorPrice;
         if (offer.maxChargePerEpoch < limits.leastCapPerEpoch) return Limit.LeastCapPerEpoch;
         if (offer.upfrontFee < limits.leastUpfrontFee) return Limit.LeastUpfrontFee;
+        if (offer.coolingOffSeconds > limits.mostCoolingOffSeconds) return Limit.MostCoolingOff;
         if (offer.usageBond < limits.leastUsageBond) return Limit.LeastUsageBond;
         if (offer.contributorsBps < limits.leastContributorsBps) return Limit.LeastContributorsBps;
         if (offer.stewardBps < limits.leastStewardBps) return Limit.LeastStewardBps;

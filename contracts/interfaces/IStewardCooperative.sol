@@ -33,6 +33,7 @@ interface IStewardCooperative is IERC1271 {
         FloorPrice,
         LeastCapPerEpoch,
         LeastUpfrontFee,
+        MostCoolingOff,
         LeastUsageBond,
         LeastContributorsBps,
         LeastStewardBps
@@ -66,6 +67,7 @@ interface IStewardCooperative is IERC1271 {
     /// @param dealsLeft How many more offers the agent may approve.
     /// @param leastCapPerEpoch Of maxChargePerEpoch: a low cap would make a high price worthless.
     /// @param latestEnd The latest end of a license, in seconds.
+    /// @param mostCoolingOffSeconds Until then the buyer may leave and take the upfront fee back.
     /// @param administers Whether the agent also sets rosters, gives notice, suspends lanes and opens removal duties for
     /// licenses of the collection.
     struct Mandate {
@@ -81,6 +83,7 @@ interface IStewardCooperative is IERC1271 {
         uint16 leastContributorsBps;
         uint16 leastStewardBps;
         uint64 latestEnd;
+        uint32 mostCoolingOffSeconds;
         bytes32 collectionHash;
     }
 

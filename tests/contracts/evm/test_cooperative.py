@@ -43,7 +43,7 @@ COLLECTION = keccak(b"collection")
 ROSTER = keccak(b"roster")
 LIMITS = (
     "None", "Administers", "CollectionHash", "MeterKind", "DealsLeft", "ExpiresAt", "LatestEnd", "FloorPrice",
-    "LeastCapPerEpoch", "LeastUpfrontFee", "LeastUsageBond", "LeastContributorsBps", "LeastStewardBps",
+    "LeastCapPerEpoch", "LeastUpfrontFee", "MostCoolingOff", "LeastUsageBond", "LeastContributorsBps", "LeastStewardBps",
 )  # fmt: skip
 BY_VOTE = 0
 
@@ -105,6 +105,7 @@ class Coop:
             "least_contributors": 6_000,
             "least_steward": 800,
             "latest_end": self.evm.timestamp + 400 * DAY,
+            "most_cooling_off": 3 * DAY,
             "collection": COLLECTION,
         }
         return tuple((plain | changes).values())
@@ -431,6 +432,7 @@ def test_a_vote_approves_an_offer_without_limits(coop: Coop) -> None:
         ({"price_per_million_units": 899_999}, "FloorPrice"),
         ({"max_charge_per_epoch": 10**9 - 1}, "LeastCapPerEpoch"),
         ({"upfront_fee": 6}, "LeastUpfrontFee"),
+        ({"cooling_off_seconds": 3 * DAY + 1}, "MostCoolingOff"),
         ({"usage_bond": 8}, "LeastUsageBond"),
         ({"contributors_bps": 5_999}, "LeastContributorsBps"),
         ({"steward_bps": 799}, "LeastStewardBps"),
