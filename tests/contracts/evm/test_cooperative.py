@@ -43,7 +43,8 @@ COLLECTION = keccak(b"collection")
 ROSTER = keccak(b"roster")
 LIMITS = (
     "None", "Administers", "CollectionHash", "MeterKind", "DealsLeft", "ExpiresAt", "LatestEnd", "FloorPrice",
-    "LeastCapPerEpoch", "LeastUpfrontFee", "MostCoolingOff", "LeastUsageBond", "LeastContributorsBps", "LeastStewardBps",
+    "LeastCapPerEpoch", "LeastUpfrontFee", "MostCoolingOff", "LeastUsageBond", "LeastContributorsBps",
+    "LeastStewardBps",
 )  # fmt: skip
 BY_VOTE = 0
 
