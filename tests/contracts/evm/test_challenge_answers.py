@@ -9,7 +9,7 @@ import pytest
 from usufruct_protocol.receipts import UsageReceipt
 from usufruct_protocol.report_types import EpochReport
 
-from tests.contracts.evm.chain import Receipt, Reverted
+from tests.contracts.evm.chain import Evm, Receipt, Reverted
 from tests.contracts.evm.gateway import (
     NO_CHECKPOINT,
     SALT,
@@ -667,6 +667,42 @@ def test_credits_are_taken_once_to_any_address(world: World, gateway: Gateway) -
     assert world.token.balanceOf(world.challenges) == 0
     with pytest.raises(Reverted, match="UsageChallenges_NoCredit"):
         world.challenges.withdrawCredit(goal, sender=ANSWERER)
+
+
+def test_inv_35_re_entry_takes_no_credit_twice() -> None:
+    """The token itself answers, and calls back in the middle of being paid."""
+    world = World(Evm(), "CallbackToken")
+    token, challenges, anyone = world.token, world.challenges, world.people.stranger
+    lane = Gateway(world, bonded_license(world, BOND), "gateway")
+    for _ in range(5):
+        lane.serve(10)
+    fund_challenger(world, FINDER, bonds=2)
+    open_swapped(world, lane, 1)
+    number = open_swapped(world, lane, 2)
+    answer = challenges.calldata("answerByInclusion", number, lane.proof(2))
+    token.act(challenges, answer, sender=anyone)
+    again = challenges.calldata("withdrawCredit", token)
+    token.arm(challenges, again, 9, sender=anyone)
+    token.act(challenges, again, sender=anyone)
+    assert token.callbacksSucceeded() == 0 < token.callbacksFailed()
+    bond = challenges.challengeBond()
+    assert token.balanceOf(token) == token.balanceOf(challenges) == bond
+
+
+def test_inv_35_a_challenge_cannot_be_answered_before_its_bond_has_arrived() -> None:
+    """Called back in the middle of the transfer: nothing is credited that is not there."""
+    world = World(Evm(), "CallbackToken")
+    token, challenges = world.token, world.challenges
+    lane = Gateway(world, bonded_license(world, BOND), "gateway")
+    for _ in range(5):
+        lane.serve(10)
+    fund_challenger(world, FINDER)
+    answer = challenges.calldata("answerByInclusion", 1, lane.proof(2))
+    token.arm(challenges, answer, 9, sender=world.people.stranger)
+    assert open_swapped(world, lane) == 1
+    assert token.callbacksSucceeded() == 0 < token.callbacksFailed()
+    assert challenges.openAgainst(lane.license_id) == 1
+    assert challenges.credit(token) == 0
 
 
 def test_a_promise_to_open_is_bound_to_its_evidence(
