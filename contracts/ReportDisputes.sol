@@ -9,10 +9,11 @@ import {IUsageSettlement} from "./interfaces/IUsageSettlement.sol";
 import {LaneEvidence} from "./libraries/LaneEvidence.sol";
 import {LaneTree} from "./libraries/LaneTree.sol";
 import {LaneRegistration} from "./types/License.sol";
-import {SignedCheckpoint, SignedReceipt} from "./types/Receipt.sol";
+import {Contradiction, SignedCheckpoint} from "./types/Receipt.sol";
 import {EpochReport} from "./types/Report.sol";
 import {IERC20} from "@openzeppelin/contracts/token/ERC20/IERC20.sol";
 import {SafeERC20} from "@openzeppelin/contracts/token/ERC20/utils/SafeERC20.sol";
+import {Math} from "@openzeppelin/contracts/utils/math/Math.sol";
 import {SafeCast} from "@openzeppelin/contracts/utils/math/SafeCast.sol";
 
 /// @title ReportDisputes
@@ -105,35 +106,17 @@ contract ReportDisputes is ReportProofs {
     }
 
     /// @inheritdoc IReportDisputes
-    function answerHeadByReceipts(
+    function answerHeadByContradiction(
         bytes32 disputeId,
         ShownHead calldata shown,
-        SignedReceipt calldata first,
-        SignedReceipt calldata second
+        Contradiction calldata contradiction
     ) external nonReentrant {
         Dispute storage asked = _requireOpen(disputeId, Question.Head);
         address lane = _laneAt(asked.subject);
         _countShown(asked, shown, lane);
-        _requireLane(lane, LaneEvidence.requireConflict(_domain(), first, second));
-        uint64 seq = first.receipt.seq;
-        if (seq >= asked.needed) revert ReportDisputes_ConflictTooHigh(seq, asked.needed);
-        _answerHead(disputeId, asked);
-    }
-
-    /// @inheritdoc IReportDisputes
-    function answerHeadByCheckpoints(
-        bytes32 disputeId,
-        ShownHead calldata shown,
-        SignedCheckpoint calldata first,
-        SignedCheckpoint calldata second
-    ) external nonReentrant {
-        Dispute storage asked = _requireOpen(disputeId, Question.Head);
-        address lane = _laneAt(asked.subject);
-        _countShown(asked, shown, lane);
-        _requireLane(lane, LaneEvidence.requireConflict(_domain(), first, second));
-        uint64 count = first.checkpoint.count;
-        if (second.checkpoint.count < count) count = second.checkpoint.count;
-        if (count > asked.needed) revert ReportDisputes_ConflictTooHigh(count, asked.needed);
+        (address guilty, uint256 lowest) = _requireContradiction(contradiction);
+        _requireLane(lane, guilty);
+        if (lowest > asked.needed) revert ReportDisputes_ContradictionTooHigh(lowest, asked.needed);
         _answerHead(disputeId, asked);
     }
 
@@ -314,5 +297,29 @@ contract ReportDisputes is ReportProofs {
         }
         _requireSignedHead(asked.lanesRoot, asked.laneCount, shown, lane);
         return shown.head.checkpoint.count;
+    }
+
+    /// @dev Of what {LaneEvidence} calls a contradiction, that which gives a lane two histories; not short sums.
+    /// @return lane Who signed it.
+    /// @return lowest The least count that it is about: of a receipt or a fork, the one that includes it.
+    function _requireContradiction(Contradiction calldata contradiction)
+        private
+        view
+        returns (address lane, uint256 lowest)
+    {
+        bytes32 domain = _domain();
+        SignedCheckpoint[] calldata points = contradiction.checkpoints;
+        if (contradiction.forks.length == 1) {
+            lane = LaneEvidence.requireFork(domain, contradiction.forks[0]);
+            lowest = uint256(contradiction.forks[0].seq) + 1;
+        } else if (contradiction.receipts.length == 2) {
+            lane = LaneEvidence.requireConflict(domain, contradiction.receipts[0], contradiction.receipts[1]);
+            lowest = uint256(contradiction.receipts[0].receipt.seq) + 1;
+        } else if (points.length == 2) {
+            lane = LaneEvidence.requireConflict(domain, points[0], points[1]);
+            lowest = Math.min(points[0].checkpoint.count, points[1].checkpoint.count);
+        } else {
+            revert LaneEvidence.LaneEvidence_NoConflict();
+        }
     }
 }

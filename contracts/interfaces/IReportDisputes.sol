@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 pragma solidity 0.8.28;
 
-import {LaneHead, SignedCheckpoint, SignedReceipt} from "../types/Receipt.sol";
+import {Contradiction, LaneHead} from "../types/Receipt.sol";
 import {EpochReport} from "../types/Report.sol";
 
 /// @title Proofs that signers reported falsely
@@ -113,7 +113,7 @@ interface IReportDisputes {
     error ReportDisputes_WrongQuestion(bytes32 disputeId, Question question);
     error ReportDisputes_WrongLane(uint32 given, uint32 expected);
     error ReportDisputes_HeadTooLow(uint64 count, uint128 needed);
-    error ReportDisputes_ConflictTooHigh(uint64 position, uint128 needed);
+    error ReportDisputes_ContradictionTooHigh(uint256 lowest, uint128 needed);
     error ReportDisputes_LaneOfAnother(uint32 laneNumber, uint32 licenseId);
     error ReportDisputes_ReportIsDead(bytes32 reportHash);
     error ReportDisputes_StillPending(bytes32 reportHash);
@@ -191,21 +191,14 @@ interface IReportDisputes {
     /// @notice Show the head that was asked for, with the count that is needed. The bond is credited to the sender.
     function answerHead(bytes32 disputeId, ShownHead calldata shown) external;
 
-    /// @notice Show a head with a lower count, and two receipts of the lane with one seq below the count that is needed.
-    function answerHeadByReceipts(
+    /// @notice Show a head with a lower count, and two histories that the lane signed: a fork, two receipts of one seq, or
+    /// two checkpoints that cannot both be true. The lower part of it is about at most the count that is needed: what a
+    /// lane contradicts further up excuses nothing. A node that counts one history up to where another parts from it
+    /// holds both, and so this proof.
+    function answerHeadByContradiction(
         bytes32 disputeId,
         ShownHead calldata shown,
-        SignedReceipt calldata first,
-        SignedReceipt calldata second
-    ) external;
-
-    /// @notice Show a head with a lower count, and two checkpoints of the lane that contradict each other, the lower of
-    /// which has at most the count that is needed: above it, a contradiction excuses nothing.
-    function answerHeadByCheckpoints(
-        bytes32 disputeId,
-        ShownHead calldata shown,
-        SignedCheckpoint calldata first,
-        SignedCheckpoint calldata second
+        Contradiction calldata contradiction
     ) external;
 
     /// @notice Show heads of the license's lanes, in one call or over several, by one sender or many, in any order.

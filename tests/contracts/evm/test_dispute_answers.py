@@ -37,7 +37,7 @@ from tests.contracts.evm.disputes import (
     shown_by,
     window_over,
 )
-from tests.contracts.evm.gateway import NO_CHECKPOINT, Gateway, LaneVector, signed
+from tests.contracts.evm.gateway import NO_CHECKPOINT, Gateway, LaneVector, contradiction, signed
 from tests.contracts.evm.world import EPOCH_SECONDS, World
 from tests.contracts.wire import ZERO_HASH, Account, account
 from tests.reference.shown_lanes import settle_shows
@@ -326,7 +326,13 @@ def test_an_anchored_lane_that_the_report_does_not_know_dies(scene: Scene) -> No
 # -- heads: contradictions excuse a lower count --------------------------------------------------------------
 
 
-def contradiction(scene: Scene, seq: int = 1) -> tuple[Any, Any]:
+def excuse(scene: Scene, asked: bytes, head: Shown, *shown_twice: Any, fork: Any = None) -> None:
+    """Answer with a head and what the lane signed in contradiction to itself."""
+    evidence = contradiction(*shown_twice, fork=fork)
+    scene.world.disputes.answerHeadByContradiction(asked, head, evidence, sender=ANSWERER)
+
+
+def two_receipts(scene: Scene, seq: int = 1) -> tuple[Any, Any]:
     lane = scene.lanes[0]
     return lane.signed(lane.receipts[seq]), lane.signed(lane.forged(seq))
 
@@ -336,7 +342,7 @@ def test_inv_24_a_contradiction_of_receipts_below_the_anchor_excuses_a_lower_cou
     report, vector = scene.pending(scene.vector(1, 5, 5))
     asked = ask_head(world, report, 0)
     head = shown_by(scene.lanes[0], vector)
-    world.disputes.answerHeadByReceipts(asked, head, *contradiction(scene, 3), sender=ANSWERER)
+    excuse(scene, asked, head, *two_receipts(scene, 3))
     assert world.disputes.dispute(asked).status == ANSWERED
     assert world.disputes.credit(ANSWERER) == BOND
 
@@ -345,17 +351,57 @@ def test_a_contradiction_of_receipts_at_or_above_the_anchored_count_excuses_noth
     world = scene.world
     report, vector = scene.pending(scene.vector(1, 5, 5))
     asked = ask_head(world, report, 0)
-    with refuses("ReportDisputes_ConflictTooHigh", 4, 4):
-        world.disputes.answerHeadByReceipts(
-            asked, shown_by(scene.lanes[0], vector), *contradiction(scene, 4), sender=ANSWERER
-        )
+    with refuses("ReportDisputes_ContradictionTooHigh", 5, 4):
+        excuse(scene, asked, shown_by(scene.lanes[0], vector), *two_receipts(scene, 4))
+
+
+@pytest.mark.parametrize("seq", [0, 3])
+def test_inv_24_a_fork_below_the_anchor_excuses_a_lower_count(scene: Scene, seq: int) -> None:
+    """What a node holds that was sent two histories: it needs no signature of a single receipt."""
+    lane = scene.lanes[0]
+    report, vector = scene.pending(scene.vector(1, 5, 5))
+    asked = ask_head(scene.world, report, 0)
+    other = lane.rewritten(seq)
+    excuse(scene, asked, shown_by(lane, vector), fork=lane.fork(seq, other, (5, seq + 1)))
+    assert scene.world.disputes.dispute(asked).status == ANSWERED
+
+
+def test_forks_that_are_none_or_part_too_high_excuse_nothing(scene: Scene) -> None:
+    lane, other = scene.lanes[:2]
+    report, vector = scene.pending(scene.vector(1, 5, 5))
+    asked, head = ask_head(scene.world, report, 0), shown_by(lane, vector)
+    late, early = lane.rewritten(4), lane.rewritten(1)
+    genuine = lane.fork(1, early)
+    foreign = other.rewritten(1)
+    forks: list[tuple[str, Any]] = [
+        ("ReportDisputes_ContradictionTooHigh", lane.fork(4, late)),
+        ("LaneEvidence_NoConflict", lane.fork(0, early)),
+        ("LaneEvidence_WrongLane", other.fork(1, foreign)),
+        ("LaneTree_WrongProof", (*genuine[:5], b"\1" * 32, genuine[6])),
+        ("LaneEvidence_WrongSigner", (genuine[0], (genuine[1][0], genuine[0][1]), *genuine[2:])),
+    ]
+    for error, fork in forks:
+        with refuses(error):
+            excuse(scene, asked, head, fork=fork)
+
+
+def test_contradictions_are_shown_in_one_of_three_ways(scene: Scene) -> None:
+    """One receipt too few, three, none, and sums that are short but give no second history."""
+    lane = scene.lanes[0]
+    report, vector = scene.pending(scene.vector(1, 5, 5))
+    asked, head = ask_head(scene.world, report, 0), shown_by(lane, vector)
+    true, false = two_receipts(scene)
+    short = lane.signed(replace(lane.checkpoint(3), cumulative_units=1))
+    for shown_once in ((), (true,), (true, false, true), (true, short), (short,)):
+        with refuses("LaneEvidence_NoConflict"):
+            excuse(scene, asked, head, *shown_once)
 
 
 def test_what_does_not_contradict_excuses_nothing(scene: Scene) -> None:
     world, lane, other = scene.world, scene.lanes[0], scene.lanes[1]
     report, vector = scene.pending(scene.vector(1, 5, 5))
     asked, head = ask_head(world, report, 0), shown_by(lane, vector)
-    true, false = contradiction(scene)
+    true, false = two_receipts(scene)
     pairs: list[tuple[str, Any, Any]] = [
         ("LaneEvidence_NoConflict", true, true),
         ("LaneEvidence_NoConflict", true, lane.signed(lane.receipts[2])),
@@ -367,17 +413,17 @@ def test_what_does_not_contradict_excuses_nothing(scene: Scene) -> None:
     ]
     for error, first, second in pairs:
         with refuses(error):
-            world.disputes.answerHeadByReceipts(asked, head, first, second, sender=ANSWERER)
+            excuse(scene, asked, head, first, second)
     points: list[tuple[str, Any, Any]] = [
         ("LaneEvidence_NoConflict", lane.signed(lane.checkpoint(2)), lane.signed(lane.checkpoint(3))),
         ("LaneEvidence_NoConflict", lane.signed(lane.checkpoint(2)), lane.signed(lane.checkpoint(2))),
         ("LaneEvidence_WrongLane", lane.signed(lane.checkpoint(2)), other.signed(other.checkpoint(2))),
         ("LaneEvidence_WrongLane", other.signed(other.checkpoint(2)), other.signed(fork(other, 2))),
-        ("ReportDisputes_ConflictTooHigh", lane.signed(lane.checkpoint(5)), lane.signed(fork(lane, 5))),
+        ("ReportDisputes_ContradictionTooHigh", lane.signed(lane.checkpoint(5)), lane.signed(fork(lane, 5))),
     ]
     for error, first, second in points:
         with refuses(error):
-            world.disputes.answerHeadByCheckpoints(asked, head, first, second, sender=ANSWERER)
+            excuse(scene, asked, head, first, second)
 
 
 def fork(lane: Gateway, count: int, **changes: Any) -> Checkpoint:
@@ -396,7 +442,7 @@ def test_inv_24_a_contradiction_of_checkpoints_excuses_in_either_order(
     pair = (lane.signed(lower), lane.signed(fork(lane, high)))
     for first, second in (pair, pair[::-1]):
         with world.evm.undone():
-            world.disputes.answerHeadByCheckpoints(asked, head, first, second, sender=ANSWERER)
+            excuse(scene, asked, head, first, second)
             assert world.disputes.dispute(asked).status == ANSWERED
 
 
@@ -406,14 +452,14 @@ def test_a_contradiction_excuses_neither_an_invented_head_nor_a_closed_root(scen
     vector = LaneVector([invented, *scene.vector().heads[1:]])
     report, _ = scene.pending(vector)
     asked = ask_head(world, report, 0)
-    first, second = contradiction(scene)
+    first, second = two_receipts(scene)
     for head in (
         shown(vector, 0, lane.signed(lane.checkpoint(1))[1]),
         (0, (lane.checkpoint(1), vector.head(0)[1]), lane.signed(lane.checkpoint(1))[1]),
         (0, (NO_CHECKPOINT, vector.head(0)[1]), b""),
     ):
         with pytest.raises(Reverted, match=r"LaneEvidence_WrongSigner|LaneTree_WrongProof"):
-            world.disputes.answerHeadByReceipts(asked, head, first, second, sender=ANSWERER)
+            excuse(scene, asked, head, first, second)
 
 
 # -- units ---------------------------------------------------------------------------------------------------
@@ -553,12 +599,9 @@ def test_questions_are_answered_in_kind(scene: Scene) -> None:
         answer_units(scene, head, claim)
     with refuses("ReportDisputes_WrongQuestion", units, UNITS):
         answer(scene, units, claim)
-    first, second = contradiction(scene)
+    first, second = two_receipts(scene)
     with refuses("ReportDisputes_WrongQuestion", units, UNITS):
-        world.disputes.answerHeadByReceipts(units, claim, first, second, sender=ANSWERER)
-    points = [scene.lanes[0].signed(scene.lanes[0].checkpoint(1))] * 2
-    with refuses("ReportDisputes_WrongQuestion", units, UNITS):
-        world.disputes.answerHeadByCheckpoints(units, claim, *points, sender=ANSWERER)
+        excuse(scene, units, claim, first, second)
 
 
 # -- ends ----------------------------------------------------------------------------------------------------

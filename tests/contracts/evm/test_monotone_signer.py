@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -39,11 +40,11 @@ from tests.contracts.evm.disputes import (
     shown_by,
     sign_alone,
 )
-from tests.contracts.evm.gateway import NO_CHECKPOINT, Gateway, LaneVector
+from tests.contracts.evm.gateway import NO_CHECKPOINT, Gateway, LaneVector, contradiction
 from tests.contracts.evm.world import World
 
 HONEST = (0, 1, 2)
-Pair = tuple[Any, Any]
+Evidence = tuple[list[Any], list[Any], list[Any]]
 
 
 def conflict(one: Checkpoint, other: Checkpoint) -> bool:
@@ -61,7 +62,7 @@ class Known:
     gateway: Gateway
     head: Checkpoint | None = None
     points: list[Checkpoint] = field(default_factory=list)
-    pairs: list[tuple[int, str, Pair]] = field(default_factory=list)
+    excuses: list[tuple[int, Evidence]] = field(default_factory=list)
 
     def learn(self, point: Checkpoint) -> None:
         """Keep a signed checkpoint; follow it unless it contradicts another."""
@@ -69,17 +70,14 @@ class Known:
         for held in clashes:
             pair = (self.gateway.signed(held), self.gateway.signed(point))
             # good for any anchor at or above the lower of the two
-            self.pairs.append((min(held.count, point.count), "answerHeadByCheckpoints", pair))
+            self.excuses.append((min(held.count, point.count), contradiction(*pair)))
         self.points.append(point)
         if not clashes and (self.head is None or point.count > self.head.count):
             self.head = point
 
-    def excuse(self, needed: int) -> tuple[str, Pair] | None:
+    def excuse(self, needed: int) -> Evidence | None:
         """A contradiction at or below an anchored count, if the node holds one."""
-        for lowest, how, pair in self.pairs:
-            if lowest <= needed:
-                return how, pair
-        return None
+        return next((evidence for lowest, evidence in self.excuses if lowest <= needed), None)
 
 
 class HonestNode:
@@ -124,8 +122,7 @@ class HonestNode:
             return
         excuse = known.excuse(found.needed)
         assert excuse, "the node signed a count that it cannot defend"
-        how, pair = excuse
-        getattr(disputes, how)(asked, shown_by(known.gateway, vector), *pair, sender=ANSWERER)
+        disputes.answerHeadByContradiction(asked, shown_by(known.gateway, vector), excuse, sender=ANSWERER)
 
 
 Move = tuple[int, str, str, int]
@@ -133,7 +130,7 @@ lanes = st.integers(0, 2)
 counts = st.integers(0, 12)
 moves = st.tuples(
     st.integers(0, 2),
-    st.sampled_from(["", "truth", "lie", "two receipts"]),
+    st.sampled_from(["", "truth", "lie", "receipts", "fork"]),
     st.sampled_from(["", "truth", "lie"]),
     st.integers(0, 6),
 )
@@ -179,12 +176,14 @@ class Adversary(RuleBasedStateMachine):
     def lie(self, pick: int, count: int, units: int) -> Checkpoint:
         return Checkpoint(self.scene.lanes[pick].address, count, units, bytes((count, units % 256)) * 16)
 
-    @rule(pick=lanes, seq=st.integers(0, 4))
-    def show_two_receipts_of_one_seq(self, pick: int, seq: int) -> None:
+    @rule(pick=lanes, seq=st.integers(0, 4), forked=st.booleans())
+    def show_two_histories(self, pick: int, seq: int, forked: bool) -> None:
         """The node keeps them; they excuse it from anchors above that seq, in epochs to come."""
         lane = self.scene.lanes[pick]
-        pair = (lane.signed(lane.receipts[seq]), lane.signed(lane.forged(seq)))
-        self.node.lanes[pick].pairs.append((seq + 1, "answerHeadByReceipts", pair))
+        other = lane.rewritten(seq)
+        pair = (lane.signed(lane.receipts[seq]), lane.signed(other.receipts[seq]))
+        shown = contradiction(fork=lane.fork(seq, other)) if forked else contradiction(*pair)
+        self.node.lanes[pick].excuses.append((seq + 1, shown))
 
     @rule(pick=lanes, more=st.integers(0, 4), units=st.integers(0, 60), true=st.booleans())
     def anchor(self, pick: int, more: int, units: int, true: bool) -> None:
@@ -219,8 +218,8 @@ class Adversary(RuleBasedStateMachine):
                 self.deliver(pick)
             elif told == "lie":
                 self.deliver_a_lie(pick, count, 7 * count)
-            elif told == "two receipts":
-                self.show_two_receipts_of_one_seq(pick, count % 5)
+            elif told:
+                self.show_two_histories(pick, count % 5, told == "fork")
             if anchored:
                 self.anchor(pick, count, 7 * count, anchored == "truth")
         next_period(self.world)
@@ -395,4 +394,8 @@ class Adversary(RuleBasedStateMachine):
 
 
 def test_inv_24_no_adversary_slashes_a_strictly_monotone_signer() -> None:
-    run_state_machine_as_test(Adversary)
+    """A tenth of the profile's examples: each is some fifty moves, and a move tries many proofs."""
+    profile = settings.default
+    assert profile is not None
+    examples = max(10, profile.max_examples // 10)
+    run_state_machine_as_test(Adversary, settings=settings(profile, max_examples=examples))
