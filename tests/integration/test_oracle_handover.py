@@ -76,6 +76,7 @@ def test_a_fee_waits_for_its_roster_and_then_reaches_the_people(here: Committee)
     here.put_rosters()
     here.settle(2)
     here.wait_paid(2)
+    here.wait_known_final(0, 2)
     share = FEE * 7 // 10
     paid = here.world.reader.token_balances([payout(license_id, 1), payout(license_id, 2)])
     assert paid == (share * 2 // 6, share * 3 // 6)

@@ -213,7 +213,7 @@ class World:
             reserve_root=ZERO_HASH,
             reserve_total=0,
             reserve_count=0,
-            consent_root=keccak(b"consent"),
+            consent_root=self.consent_log.accumulatorAt(cutoff),
             roster_hash=keccak(b"rosters"),
             bundle_hash=keccak(b"bundle"),
             lines=tuple(ReportLine(*line) for line in lines),
