@@ -106,21 +106,26 @@ abstract contract Royalties is FeePurse {
     }
 
     /// @inheritdoc ILicenseFees
-    function payRoyalty(uint32 licenseId, uint32 period, uint96 royalty) external nonReentrant returns (uint96) {
-        if (royalty == 0) revert LicenseFees_ZeroAmount();
-        Royalty storage opened = _opened(licenseId);
+    function payRoyalty(uint32 licenseId, uint32 period, uint96 most)
+        external
+        nonReentrant
+        returns (uint96 paid, uint96 penalty)
+    {
+        if (most == 0) revert LicenseFees_ZeroAmount();
+        Royalty storage royalty = _opened(licenseId);
         RoyaltyPeriod storage found = _periods[licenseId][period];
-        uint256 owed = _unpaid(opened, found);
-        if (royalty > owed) revert LicenseFees_MoreThanOwed(licenseId, period, owed, royalty);
-        uint256 penalty = _penalty(opened.terms, period, royalty);
-        uint256 payment = royalty + penalty;
+        uint256 owed = _unpaid(royalty, found);
+        if (owed == 0) revert LicenseFees_NothingOwed(licenseId, period);
+        paid = owed < most ? uint96(owed) : most;
+        uint256 onTop = _penalty(royalty.terms, period, paid);
+        uint256 payment = paid + onTop;
         if (payment > type(uint96).max) revert LicenseFees_PaymentTooLarge(payment);
-        found.paid += royalty;
-        found.penalties += uint96(penalty);
-        _countUnpaid(opened, found, true);
-        emit RoyaltyPaid(licenseId, period, msg.sender, royalty, uint96(penalty));
+        penalty = uint96(onTop);
+        found.paid += paid;
+        found.penalties += penalty;
+        _countUnpaid(royalty, found, true);
+        emit RoyaltyPaid(licenseId, period, msg.sender, paid, penalty);
         _passOn(licenseId, msg.sender, uint96(payment));
-        return uint96(penalty);
     }
 
     /// @inheritdoc ILicenseFees
@@ -133,7 +138,7 @@ abstract contract Royalties is FeePurse {
     /// @inheritdoc ILicenseFees
     function royaltySettled(uint32 licenseId) external view returns (bool) {
         Royalty storage royalty = _royalties[licenseId];
-        if (royalty.terms.revenueBps == 0) return true;
+        if (royalty.terms.revenueBps == 0 || _cooledOff(licenseId)) return true;
         return royalty.unpaid == 0 && royalty.stated >= _periodCount(royalty, licenseId);
     }
 

@@ -116,7 +116,7 @@ interface ILicenseFees {
     error LicenseFees_NotAuditor(uint32 licenseId, address auditor);
     error LicenseFees_StaleCorrection(uint32 licenseId, uint32 period, uint32 revision);
     error LicenseFees_BadCorrection(address auditor, bytes32 digest);
-    error LicenseFees_MoreThanOwed(uint32 licenseId, uint32 period, uint256 owed, uint96 given);
+    error LicenseFees_NothingOwed(uint32 licenseId, uint32 period);
     error LicenseFees_PaymentTooLarge(uint256 payment);
 
     // -- upfront fee -------------------------------------------------------------------------------------------
@@ -178,10 +178,11 @@ interface ILicenseFees {
     /// the buyer's own word. Once a period's royalty is late, a correction also stands in for a missing statement.
     function correctRevenue(AuditCorrection calldata correction, address auditor, bytes calldata signature) external;
 
-    /// @notice Pay royalty of a period, all of it or a part, with the penalty on what is paid if that is late. Anyone
-    /// may.
+    /// @notice Pay what is owed for a period, but no more royalty than `most`, with the penalty on what is paid if that
+    /// is late. Anyone may: whoever pays first only leaves less to pay.
+    /// @return paid Royalty paid.
     /// @return penalty What was paid on top.
-    function payRoyalty(uint32 licenseId, uint32 period, uint96 royalty) external returns (uint96 penalty);
+    function payRoyalty(uint32 licenseId, uint32 period, uint96 most) external returns (uint96 paid, uint96 penalty);
 
     /// @notice What paying off a period's royalty takes now.
     function royaltyOwed(uint32 licenseId, uint32 period) external view returns (uint256 royalty, uint256 penalty);

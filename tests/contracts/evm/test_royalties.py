@@ -232,6 +232,18 @@ def test_a_license_left_in_its_cooling_off_time_owes_no_royalty(world: World) ->
         deal.state(0, REVENUE)
 
 
+def test_what_was_stated_before_cooling_off_is_owed_no_more(world: World) -> None:
+    """A cooling-off time longer than a period: what was paid stays paid, and nothing holds the bond."""
+    deal = make_deal(world, royalty=royalty_terms(world), cooling_off_seconds=200 * DAY)
+    deal.open_royalty()
+    deal.after_period(0)
+    deal.state(0, REVENUE)
+    deal.pay(0, 1)
+    assert not settled(deal)
+    deal.cool_off()
+    assert settled(deal)
+
+
 def test_an_early_end_does_not_make_a_long_last_period_settled(world: World) -> None:
     """A bond that came free before the last period is over would let its royalty go unstated."""
     deal = make_deal(world, royalty=royalty_terms(world), ends_at=world.evm.timestamp + DAY)
@@ -262,7 +274,7 @@ def test_late_royalty_costs_a_penalty_per_started_period(deal: Deal) -> None:
         deal.world.evm.at(at_s)
         assert deal.owed(0) == (ROYALTY, -(-ROYALTY * 150 * periods_late // 10_000))
     made = deal.pay(0, ROYALTY)
-    assert made.value == 301
+    assert made.value == (ROYALTY, 301)
     assert deal.world.splitter.income(deal.license_id) == ROYALTY + 301
     found = deal.world.fees.royaltyPeriod(deal.license_id, 0)
     assert (found.paid, found.penalties) == (ROYALTY, 301)
@@ -272,7 +284,7 @@ def test_a_penalty_never_exceeds_what_is_paid_late(deal: Deal) -> None:
     deal.state(0, REVENUE)
     deal.world.evm.warp(2**40)
     assert deal.owed(0) == (ROYALTY, ROYALTY)
-    assert deal.pay(0, ROYALTY).value == ROYALTY
+    assert deal.pay(0, ROYALTY).value == (ROYALTY, ROYALTY)
 
 
 def test_paying_in_time_in_part_saves_that_parts_penalty(deal: Deal) -> None:
@@ -320,7 +332,7 @@ def test_royalty_and_penalty_equal_the_reference_for_any_terms(
         for part in parts:
             amount = min(left, max(1, royalty * part // 300))
             if amount and 2 * amount <= MAX_UINT96:
-                total += deal.pay(0, amount).value
+                total += deal.pay(0, amount).value[1]
                 left -= amount
         assert deal.owed(0)[0] == left
         assert total + deal.owed(0)[1] >= penalty
@@ -495,16 +507,25 @@ def test_a_named_auditor_shuts_the_councils_out(deal: Deal) -> None:
 
 
 def test_nobody_pays_more_than_is_owed(deal: Deal) -> None:
-    with pytest.raises(Reverted, match="LicenseFees_MoreThanOwed"):
+    with pytest.raises(Reverted, match="LicenseFees_NothingOwed"):
         deal.pay(0, 1)
     deal.state(0, REVENUE)
-    with pytest.raises(Reverted, match="LicenseFees_MoreThanOwed"):
-        deal.pay(0, ROYALTY + 1)
     with pytest.raises(Reverted, match="LicenseFees_ZeroAmount"):
         deal.pay(0, 0)
-    for period in (1, UNKNOWN, 2**32 - 1):
-        with pytest.raises(Reverted, match="LicenseFees_MoreThanOwed"):
+    assert deal.pay(0, ROYALTY + 1).value == (ROYALTY, 0)
+    for period in (0, 1, UNKNOWN, 2**32 - 1):
+        with pytest.raises(Reverted, match="LicenseFees_NothingOwed"):
             deal.pay(period, 1)
+
+
+def test_nobody_stops_a_payment_by_paying_a_little_first(deal: Deal) -> None:
+    """A unit paid ahead of the buyer, in the last second without penalty, leaves a unit less to pay."""
+    assert deal.royalty is not None
+    deal.state(0, REVENUE)
+    deal.world.evm.at(deal.royalty.payable_until_s(0))
+    deal.pay(0, 1, payer=deal.world.people.stranger)
+    assert deal.pay(0, ROYALTY).value == (ROYALTY - 1, 0)
+    assert deal.owed(0) == (0, 0)
 
 
 def test_a_payment_past_uint96_is_refused_and_can_be_made_in_parts(world: World) -> None:
