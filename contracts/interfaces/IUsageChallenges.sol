@@ -27,8 +27,9 @@ import {EpochReport} from "../types/Report.sol";
 ///    before the response leaves, and starts a new lane when in doubt about what the old one signed;
 /// 3. signs checkpoints only of prefixes of these receipts;
 /// 4. at most maxMergeDelaySeconds after a receipt's time holds a checkpoint that covers it and that is anchored, or
-///    that f + 1 signers have acknowledged. An HTTP answer is no acknowledgement. Acknowledgements of signers who do not
-///    govern the report in question answer nothing: after a rotation is announced the gateway anchors;
+///    that f + 1 signers have acknowledged as received by then. An HTTP answer is no acknowledgement. Acknowledgements of
+///    signers who do not govern the report in question answer nothing: once a rotation is announced the gateway anchors
+///    what only the old signers have acknowledged, before the first period of the new ones ends;
 /// 5. keeps receipts, checkpoints and acknowledgements until 90 days after the license's end;
 /// 6. answers a challenge of kind swapped or beyond count within answerSeconds. Anyone who holds the same can do it in
 ///    its place, and earns the challenger's bond.

@@ -71,8 +71,8 @@ struct LaneFork {
     bytes32[] secondProof;
 }
 
-/// @notice What a lane signed and no one sequence of receipts bears out: two receipts, or a receipt and a checkpoint, or
-/// two checkpoints, or one fork; and nothing else beside it.
+/// @notice What a lane signed and no one sequence of receipts bears out: two receipts (the earlier one first), or a
+/// receipt and a checkpoint, or two checkpoints, or one fork; and nothing else beside it.
 struct Contradiction {
     SignedReceipt[] receipts;
     SignedCheckpoint[] checkpoints;
