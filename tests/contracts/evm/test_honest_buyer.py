@@ -287,8 +287,16 @@ class Adversaries(RuleBasedStateMachine):
             self.bond_is_whole()
 
 
+# Longer than the others: a failing history is shortened before it is shown.
+@pytest.mark.timeout(900)
 def test_inv_25_honest_buyer_is_never_slashable() -> None:
-    run_state_machine_as_test(Adversaries, settings=settings(stateful_step_count=40))
+    """A quarter of the profile's examples, each some 40 moves long."""
+    profile = settings.default
+    assert profile is not None
+    run_state_machine_as_test(
+        Adversaries,
+        settings=settings(profile, max_examples=max(10, profile.max_examples // 4), stateful_step_count=40),
+    )
 
 
 # -- each duty taken away -----------------------------------------------------------------------------------
