@@ -246,7 +246,10 @@ def test_a_license_without_a_bond_has_nothing_to_withdraw(world: World) -> None:
         withdraw(world, license_id)
 
 
-def test_inv_28_the_bond_waits_for_a_report_that_covers_the_end(world: World, license_id: int) -> None:
+def test_inv_28_the_bond_waits_for_a_report_that_covers_the_end(world: World) -> None:
+    """To the second: the last period needed ends just when merging must be over."""
+    ends_at = world.genesis + 3 * DAY - MERGE_DELAY_SECONDS
+    license_id = bonded_license(world, BOND, ends_at=ends_at)
     needed = world.registry.license(license_id).endsAt + MERGE_DELAY_SECONDS
     world.until(world.license_bonds.releasableAt(license_id))
     while (covered := world.settlement.state().lastPeriodEnd) < needed:
@@ -255,6 +258,7 @@ def test_inv_28_the_bond_waits_for_a_report_that_covers_the_end(world: World, li
         assert refused.value.name == "LicenseBonds_NotCovered"
         assert refused.value.arguments == (license_id, covered, needed)
         world.settle()
+    assert covered == needed
     withdraw(world, license_id)
 
 
