@@ -16,8 +16,10 @@ import {EpochReport} from "../types/Report.sol";
 /// | swapped | a receipt and a checkpoint that covers its number | proof that the checkpoint includes it |
 ///
 /// A lane is slashed once, for a fixed part of the bond that the license agreed on, and revoked: so a stolen key costs
-/// one lane's slash. A tenth at most goes to the challenger: so challenging oneself loses nine tenths. Challenges open
-/// until 90 days after the license's end, and the bond stays longer ({ILicenseBonds}). All are committed to first
+/// one lane's slash. What a revoked lane signs afterwards brings no second one: its receipts prove nothing to a caller,
+/// who can see that it is revoked, and its steward can end the license. A tenth at most goes to the challenger: so
+/// challenging oneself loses nine tenths (a buyer that cheats can keep that tenth by being first). Challenges open until
+/// 90 days after the license's end, and the bond stays longer ({ILicenseBonds}). All are committed to first
 /// ({ICommitReveal}). The two that can be answered cost a bond, which goes to whoever answers.
 ///
 /// **An honest buyer** is one whose gateway, for every lane,
