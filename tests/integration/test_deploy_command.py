@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import shlex
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -118,6 +121,36 @@ def test_another_chain_than_the_config_names_is_refused(
     assert command.main(arguments) == 1
     assert "serves chain 31337, the deployment is on chain 1" in capsys.readouterr().err
     assert sent_by(chain) == 0
+
+
+def inside_brownie(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """Have it look as if Brownie ran the script, connected to a chain."""
+    brownie = SimpleNamespace(
+        network=SimpleNamespace(is_connected=lambda: True),
+        web3=SimpleNamespace(provider=SimpleNamespace(endpoint_uri=endpoint)),
+    )
+    monkeypatch.setitem(sys.modules, "brownie", brownie)
+
+
+def test_brownie_runs_the_same_on_the_chain_it_is_connected_to(
+    chain: Anvil, arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inside_brownie(monkeypatch, chain.rpc_url)
+    monkeypatch.setenv("USUFRUCT_DEPLOY", shlex.join(arguments[2:]))
+    assert command.main() == 0
+    assert_deployed(chain, tmp_path)
+    with pytest.raises(SystemExit):
+        command.main()
+
+
+def test_brownie_without_settings_gets_a_throw_away_deployment(
+    chain: Anvil, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    inside_brownie(monkeypatch, chain.rpc_url)
+    monkeypatch.delenv("USUFRUCT_DEPLOY", raising=False)
+    assert command.main() == 0
+    made = Deployment(**json.loads(capsys.readouterr().out))
+    assert open_contracts(chain.w3, made).deployment == made
 
 
 # -- killed, and started again ------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from usufruct_chain import artifacts, calls, submissions
+from usufruct_chain.contracts import Contracts
 from usufruct_chain.deploy import deploy
 from usufruct_chain.deploy_config import DeployConfig
 from usufruct_chain.deployment import Deployment
@@ -39,6 +40,19 @@ def test_lower_case_addresses_are_taken_and_written_with_their_checksum(tmp_path
     }
     path.write_text(json.dumps(content))
     assert Deployment.load(path) == some_deployment()
+
+
+def test_a_file_from_before_the_later_contracts_is_read_and_says_what_it_lacks(tmp_path: Path) -> None:
+    path = tmp_path / "deployment.json"
+    some_deployment().save(path)
+    assert "challenges" not in json.loads(path.read_text())
+    contracts = Contracts(connection({}), Deployment.load(path))
+    assert contracts.escrow.address == some_deployment().escrow
+    for lacking in (contracts, contracts.views):
+        with pytest.raises(ConfigInvalid, match="the deployment file names no challenges"):
+            _ = lacking.challenges
+        with pytest.raises(AttributeError, match="a deployment has no chalenges"):
+            _ = lacking.chalenges
 
 
 @pytest.mark.parametrize(
