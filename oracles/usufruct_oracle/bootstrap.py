@@ -15,6 +15,7 @@ from usufruct_chain.sender import Sender
 from usufruct_chain.signatures import settlement_domain
 from usufruct_protocol.signing import ZERO_ADDRESS, address_of, checksum_address
 
+from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.adoption import Adoption
 from usufruct_oracle.audit_sources import BundleSources
 from usufruct_oracle.chain_client import ChainClient
@@ -152,7 +153,8 @@ def bootstrap(settings: Settings) -> Node:
             own_address,
             deployment.epoch_seconds,
         )
-        app = NodeHttp(store, writer, registry, rosters, auth, status, own_address, {**identity}).app()
+        acks = Acknowledging(store, access.domain_separator, access.key, status.head_time_s)
+        app = NodeHttp(store, writer, registry, rosters, auth, status, acks, own_address, {**identity}).app()
     except BaseException:
         store.close()
         raise

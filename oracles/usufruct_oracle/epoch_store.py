@@ -65,6 +65,12 @@ def cutoff(db: sqlite3.Connection, epoch: int) -> Cutoff | None:
     return None if row is None else Cutoff(*row)
 
 
+def last_cutoff_time_s(db: sqlite3.Connection) -> int:
+    """Return the time of the latest cut-off that this node froze at; 0 before the first."""
+    latest: int = db.execute("SELECT coalesce(max(cutoff_time_s), 0) FROM epochs").fetchone()[0]
+    return latest
+
+
 def freeze(db: sqlite3.Connection, epoch: int, at: Cutoff, heads: Mapping[int, int]) -> None:
     """Record an epoch's cut-off and how far each lane (by lane_id) is held now. Once per epoch."""
     db.execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (epoch, at.block, at.block_hash, at.time_s))

@@ -24,8 +24,9 @@ from usufruct_protocol.money import check_uint
 from usufruct_protocol.receipts import receipt_hashes
 
 from usufruct_oracle import epoch_store, lane_store
+from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.freezing import frozen_view
-from usufruct_oracle.intake import UnknownLane
+from usufruct_oracle.intake import LaneRevoked, UnknownLane
 from usufruct_oracle.intake_writer import IntakeWriter
 from usufruct_oracle.lane_store import Lane
 from usufruct_oracle.peer_auth import HEADER, PeerAuth
@@ -63,6 +64,7 @@ class NodeHttp:
         rosters: Rosters,
         auth: PeerAuth,
         status: NodeStatus,
+        acknowledging: Acknowledging,
         own_address: bytes,
         identity: dict[str, Any],
     ) -> None:
@@ -72,6 +74,7 @@ class NodeHttp:
         self._rosters = rosters
         self._auth = auth
         self._status = status
+        self._acknowledging = acknowledging
         self._own_address = own_address
         self._identity = identity
         self._one_roster_at_a_time = asyncio.Semaphore(1)
@@ -107,15 +110,25 @@ class NodeHttp:
         )
 
     async def take_batch(self, request: Request) -> Response:
-        """POST /v1/batches: 200 once every receipt of the batch is on disk."""
+        """POST /v1/batches: 200 once every receipt is on disk, with this node's signature for the checkpoint."""
         self._refuse_when_halted()
         batch = Batch.decode(await _body(request, MAX_BATCH_BYTES))
         if not self._registry.knows(batch.lane) and not await run_in_threadpool(
             self._registry.is_registered, batch.lane
         ):
             raise UnknownLane(batch.lane)
+        if self._registry.is_revoked(batch.lane):
+            raise LaneRevoked(batch.lane)
         admitted = await asyncio.wrap_future(self._writer.submit(batch))
-        return JSONResponse({"lane": hexed(admitted.lane), "count": admitted.count})
+        answer = {"lane": hexed(admitted.lane), "count": admitted.count}
+        signed = await run_in_threadpool(self._acknowledging.sign_for, batch.checkpoint)
+        if signed is not None:
+            answer["ack"] = {
+                "count": batch.checkpoint.count,
+                "received_at": signed.ack.received_at,
+                "signature": hexed(signed.signature),
+            }
+        return JSONResponse(answer)
 
     async def take_roster(self, request: Request) -> Response:
         """PUT /v1/rosters/{license_id}: keep a roster whose root the steward has set on chain."""

@@ -48,6 +48,12 @@ class NodeStatus:
         with self._lock:
             return self.clock() - self._looked_at
 
+    def head_time_s(self) -> int | None:
+        """Return the time of the last block that was looked at, or None before the first look."""
+        with self._lock:
+            found: int | None = self._facts.get("head_time_s")
+            return found
+
     def facts(self) -> dict[str, Any]:
         """Return everything known, as JSON values."""
         with self._lock:

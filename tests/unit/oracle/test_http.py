@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import httpx
 import pytest
 from usufruct_oracle import lane_store
+from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
@@ -19,11 +21,16 @@ from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.store import Store
 from usufruct_protocol.batches import MAX_BATCH_BYTES
+from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import Transient
+from usufruct_protocol.receipts import CheckpointAck
+from usufruct_protocol.signing import address_of, recover
 
 from tests.unit.oracle.lane_kit import DOMAIN, KitLane
+from tests.unit.oracle.test_voting import context as epoch_context
 
 OWN = b"\x0a" * 20
+KEY = b"\x0b" * 32
 
 
 class NoChain:
@@ -61,14 +68,17 @@ class Client:
 class Parts:
     """A node's HTTP side with its parts at hand."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, key: bytes | None = None) -> None:
         self.chain = NoChain()
         self.status = NodeStatus()
         self.writer = IntakeWriter(store, Intake(DOMAIN))
         self.registry = Registry(store, self.chain)  # type: ignore[arg-type]
         auth = PeerAuth(DOMAIN, OWN, None, frozenset)
         rosters = Rosters(store, Peers({}, OWN, auth, 1.0))
-        http = NodeHttp(store, self.writer, self.registry, rosters, auth, self.status, OWN, {"signer": "me"})
+        acks = Acknowledging(store, DOMAIN, key, self.status.head_time_s)
+        http = NodeHttp(
+            store, self.writer, self.registry, rosters, auth, self.status, acks, OWN, {"signer": "me"}
+        )
         self.client = Client(http.app())
 
 
@@ -92,6 +102,18 @@ def test_a_batch_is_answered_after_it_is_stored(node: Parts, lane: KitLane, stor
     assert node.chain.tried == 0
 
 
+def test_a_signer_answers_with_its_acknowledgement(store: Store, lane: KitLane) -> None:
+    node = Parts(store, KEY)
+    node.status.looked(head_time_s=1_800_000_000)
+    lane.meter(1, 2, 3)
+    ack = node.client.post("/v1/batches", content=lane.batch().encode()).json()["ack"]
+    assert (ack["count"], ack["received_at"]) == (3, 1_800_000_000)
+    said = CheckpointAck(lane.batch().checkpoint.struct_hash(), ack["received_at"])
+    signer = recover(typed_digest(DOMAIN, said.struct_hash()), bytes.fromhex(ack["signature"][2:]))
+    assert signer == address_of(KEY)
+    node.writer.close()
+
+
 def test_faults_name_code_and_seq(node: Parts, lane: KitLane) -> None:
     lane.meter(1, 2)
     lane.meter(1, at_ms=5)
@@ -109,6 +131,19 @@ def test_a_lane_that_cannot_be_looked_up_may_try_again(node: Parts) -> None:
     assert (answer.status_code, answer.json()["code"]) == (503, "transient")
     assert answer.headers["retry-after"] == "1"
     assert node.chain.tried == 1
+
+
+def test_a_revoked_lane_is_told_so_until_a_reorganization_takes_the_proof_back(
+    node: Parts, lane: KitLane
+) -> None:
+    lane.meter(1)
+    state = dataclasses.replace(lane.state(), revoked_at_s=9)
+    chain = epoch_context().chain
+    node.registry.learn(dataclasses.replace(chain, lanes=(state,)))
+    answer = node.client.post("/v1/batches", content=lane.batch().encode())
+    assert (answer.status_code, answer.json()["code"]) == (422, "lane_revoked")
+    node.registry.learn(dataclasses.replace(chain, lanes=(lane.state(),)))
+    assert node.client.post("/v1/batches", content=lane.batch().encode()).status_code == 200
 
 
 def test_bodies_are_limited_whether_they_say_their_size_or_not(node: Parts) -> None:

@@ -1,0 +1,72 @@
+"""Acknowledgements: what a buyer can hold against this node's key, so given with care.
+
+An ack says that a checkpoint was held, whole and durable, at a time. On chain it answers the charge that a
+buyer hid receipts, and costs the bond of every signer that gave it and then signed a report which counts less.
+So its time is never one at or before the end of a period whose report may leave the checkpoint out:
+- after the cut-off of every epoch that was frozen by then, because a freeze does not look back;
+- after the second of the checkpoint's last receipt, because a freeze leaves out checkpoints that reach beyond
+  the period (meters' clocks may run ahead).
+Whatever is acknowledged at or before a period's end is therefore in that period's freeze, and this node signs
+nothing lower. Its own clock takes no part.
+Source: docs/spec.md sections 10 and 11.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from usufruct_protocol.eip712 import typed_digest
+from usufruct_protocol.receipts import Checkpoint, CheckpointAck
+from usufruct_protocol.signing import sign_digest
+
+from usufruct_oracle import epoch_store, lane_store
+from usufruct_oracle.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class SignedAck:
+    """An acknowledgement and this node's signature, 65 bytes."""
+
+    ack: CheckpointAck
+    signature: bytes
+
+
+class Acknowledging:
+    """Signs for checkpoints that this node holds. Without a key it never does.
+
+    head_time_s: time of the last block that was looked at, or None before the first look
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        domain_separator: bytes,
+        private_key: bytes | None,
+        head_time_s: Callable[[], int | None],
+    ) -> None:
+        self._store = store
+        self._domain = domain_separator
+        self._key = private_key
+        self._head_time_s = head_time_s
+
+    def sign_for(self, point: Checkpoint) -> SignedAck | None:
+        """Return an acknowledgement if this very checkpoint is held and no conflict reaches it, else None.
+
+        To be called after the commit that stored it: what is frozen by now is then seen.
+        """
+        head_time_s = self._head_time_s()
+        if self._key is None or head_time_s is None:
+            return None
+        with self._store.read() as db:
+            lane = lane_store.lane_by_address(db, point.lane)
+            if lane is None or (lane.conflict_seq is not None and point.count > lane.conflict_seq):
+                return None
+            held = lane_store.checkpoint_at(db, lane, point.count)
+            last_issued_at_ms = lane_store.last_issued_at_ms(db, lane.lane_id, point.count)
+            last_cutoff_s = epoch_store.last_cutoff_time_s(db)
+        if held is None or held.checkpoint != point or last_issued_at_ms is None:
+            return None
+        received_at = max(head_time_s, last_cutoff_s + 1, last_issued_at_ms // 1000 + 1)
+        ack = CheckpointAck(point.struct_hash(), received_at)
+        return SignedAck(ack, sign_digest(self._key, typed_digest(self._domain, ack.struct_hash())))
