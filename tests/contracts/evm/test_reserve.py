@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from usufruct_protocol import sumtree
 
 from tests.contracts.evm.chain import Reverted
 from tests.contracts.evm.reserves import (
@@ -189,3 +190,23 @@ def test_an_empty_reserve_counts_as_issued_and_has_no_tree(world: World) -> None
     with pytest.raises(Reverted, match="RoyaltySplitter_UnknownTree"):
         world.splitter.claimReserve(2 * last.epoch + 1, 0, 1, bytes(32), b"", sender=world.people.stranger)
     world.settle()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 8])
+def test_what_nodes_build_is_what_the_contract_pays(world: World, count: int) -> None:
+    """The tree and its proofs are the nodes' own, sorted by leaf as they sort it."""
+    payees = [account(f"payee {number}") for number in range(count)]
+    entries = [
+        (sumtree.note_word(bytes.fromhex(payee.address[2:]), 10 + number), bytes((number,)) * 32)
+        for number, payee in enumerate(payees)
+    ]
+    entries.sort(key=lambda entry: sumtree.reserve_leaf(*entry))
+    leaves = [sumtree.reserve_leaf(*entry) for entry in entries]
+    tree = sumtree.SumTree.from_leaves(leaves, [word_ % 2**96 for word_, _ in entries])
+    world.fill_pool(1_000)
+    last = world.settle(reserve_root=tree.root, reserve_total=tree.total, reserve_count=tree.count)
+    world.settlement.issueReserve(last, sender=world.wind_down)
+    for index, (word_, salt) in enumerate(entries):
+        claim = (2 * last.epoch + 1, index, word_, salt, tree.proof(index))
+        world.splitter.claimReserve(*claim, sender=world.people.stranger)
+    assert [world.token.balanceOf(payee) for payee in payees] == [10 + number for number in range(count)]
