@@ -22,7 +22,7 @@ class Deployment:
 
     Addresses are EIP-55 text, empty where a deployment has no such contract. `genesis_s` is the start of
     epoch 1 in seconds of chain time; epoch e ends at `genesis_s + e * epoch_seconds`. No contract exists
-    before `deployed_block`, the block of the last one.
+    before `deployed_block`: the block of the last one, or the one at which a continued run found it there.
     """
 
     chain_id: int
