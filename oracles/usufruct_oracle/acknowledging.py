@@ -1,8 +1,8 @@
 """Acknowledgements: what a buyer can hold against this node's key, so given with care.
 
-An ack says that a checkpoint was held, whole and durable, at a time. On chain it answers the charge that a
-buyer hid receipts, and costs the bond of every signer that gave it and then signed a report which counts less.
-So its time is never one at or before the end of a period whose report may leave the checkpoint out:
+An ack says that a checkpoint was held, whole and durable, at a time. On chain it answers the charge that
+a buyer hid receipts, and costs the bond of every signer that gave it and then signed a report which counts
+less. So its time is never one at or before the end of a period whose report may leave the checkpoint out:
 - after the cut-off of every epoch that was frozen by then, because a freeze does not look back;
 - after the second of the checkpoint's last receipt, because a freeze leaves out checkpoints that reach beyond
   the period (meters' clocks may run ahead).

@@ -110,7 +110,7 @@ class NodeHttp:
         )
 
     async def take_batch(self, request: Request) -> Response:
-        """POST /v1/batches: 200 once every receipt is on disk, with this node's signature for the checkpoint."""
+        """POST /v1/batches: 200 once every receipt is on disk, with this node's word for the checkpoint."""
         self._refuse_when_halted()
         batch = Batch.decode(await _body(request, MAX_BATCH_BYTES))
         if not self._registry.knows(batch.lane) and not await run_in_threadpool(
