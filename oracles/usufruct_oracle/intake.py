@@ -44,6 +44,18 @@ class UnknownLane(InputRejected):
         )
 
 
+class LaneRevoked(InputRejected):
+    """The lane's key was proven dishonest or stolen."""
+
+    code = "lane_revoked"
+
+    def __init__(self, lane: bytes) -> None:
+        super().__init__(
+            f"lane 0x{lane.hex()} was revoked on chain: nothing more of it is taken",
+            hint="register a new lane with a new key",
+        )
+
+
 class Gap(Conflict):
     """Receipts before the batch's first are missing here."""
 

@@ -31,12 +31,17 @@ class Registry:
         self._waiting = threading.BoundedSemaphore(_MAX_WAITING)
         self._state: ChainState | None = None
         self._read_at = 0.0
+        self._revoked: frozenset[bytes] = frozenset()
         with store.read() as db:
             self._lanes = frozenset(lane.lane for lane in lane_store.all_lanes(db))
 
     def knows(self, lane: bytes) -> bool:
         """Tell whether a lane is registered, as far as this node has heard; asks nobody."""
         return lane in self._lanes
+
+    def is_revoked(self, lane: bytes) -> bool:
+        """Tell whether a lane was revoked, as far as this node has heard; asks nobody."""
+        return lane in self._revoked
 
     def is_registered(self, lane: bytes) -> bool:
         """Tell whether a lane is registered; the chain is asked if this node has not heard of it."""
@@ -66,6 +71,7 @@ class Registry:
         with self._store.write() as db:
             lane_store.put_lanes(db, state.lanes)
         self._lanes |= {lane.lane for lane in state.lanes}
+        self._revoked = frozenset(lane.lane for lane in state.lanes if lane.revoked_at_s)
         self._state = state
         self._read_at = time.monotonic()
 

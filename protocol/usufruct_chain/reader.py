@@ -107,7 +107,7 @@ class Reader:
         buyer is free to withdraw, else a withdrawal after the cut-off could make a signed report fail.
         An anchor counts if it was posted by the end of the period that the block is the cut-off of.
         Three round trips for 10 licenses and 20 lanes; one more for each further 100 of 5 per license and
-        2 per lane.
+        3 per lane.
         Raises: InputRejected if the registry holds a meter kind that this version does not know.
         """
         views = self._views
@@ -149,13 +149,15 @@ class Reader:
         licenses = [entries[at : at + _CALLS_PER_LICENSE] for at in range(0, per_license, _CALLS_PER_LICENSE)]
         lanes = entries[per_license:]
         period_end_s = settlement.last_period_end_s + epoch_seconds
-        (signers, _from_epoch), *anchors = self.query(
+        (signers, _from_epoch), *more = self.query(
             [
                 views.committee.signersOf(version),
                 *(views.anchors.anchorAt(lane, period_end_s) for lane, *_ in lanes),
+                *(views.registry.laneRevokedAt(number) for number in range(lane_count)),
             ],
             block_hash,
         )
+        anchors, revoked_at_s = more[:lane_count], more[lane_count:]
         return ChainState(
             chain_id=self.contracts.deployment.chain_id,
             settlement=parse_address(self.contracts.deployment.settlement),
@@ -177,8 +179,8 @@ class Reader:
                 _license_from(license_id, *answers) for license_id, answers in enumerate(licenses, start=1)
             ),
             lanes=tuple(
-                _lane_from(number, fields, anchor)
-                for number, (fields, anchor) in enumerate(zip(lanes, anchors, strict=True))
+                _lane_from(number, *answers)
+                for number, answers in enumerate(zip(lanes, anchors, revoked_at_s, strict=True))
             ),
             reserve_first=reserve_first,
             reserve_issued_epoch=reserve_issued_epoch,
@@ -308,9 +310,9 @@ def _license_from(
     )
 
 
-def _lane_from(number: int, fields: Any, anchor: Any) -> LaneState:
+def _lane_from(number: int, fields: Any, anchor: Any, revoked_at_s: int) -> LaneState:
     address, license_id, valid_from_ms, valid_to_ms, unit_cap = fields
     lane = parse_address(address)
     _anchored_at, count, cumulative_units, receipts_root = anchor
     anchored = Checkpoint(lane, count, cumulative_units, receipts_root) if count else None
-    return LaneState(number, lane, license_id, valid_from_ms, valid_to_ms, unit_cap, anchored)
+    return LaneState(number, lane, license_id, valid_from_ms, valid_to_ms, unit_cap, anchored, revoked_at_s)

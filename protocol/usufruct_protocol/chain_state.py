@@ -59,7 +59,8 @@ class LicenseState:
 class LaneState:
     """One registered lane: a gateway key bound to a license, with its validity in ms and its unit cap.
 
-    `anchor` is the highest checkpoint of the lane that was posted on chain by the period's end.
+    `anchor` is the highest checkpoint of the lane that was posted on chain by the period's end;
+    `revoked_at_s` is when a proof against its key revoked it, 0 if none did.
     """
 
     number: int
@@ -69,6 +70,7 @@ class LaneState:
     valid_to_ms: int
     unit_cap: int
     anchor: Checkpoint | None = None
+    revoked_at_s: int = 0
 
     def keeps_anchor(self, head: Checkpoint | None) -> bool:
         """Tell whether a report may count this lane through `head`: no less than what was anchored.

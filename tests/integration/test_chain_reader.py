@@ -284,3 +284,16 @@ def test_a_reserve_that_goes_before_the_next_report_is_read(here: World) -> None
     ]
     assert found == [(1, False, 0), (2, True, 0), (2, True, 1)]
     assert [state.is_reserve_issued for state in (before, settled, issued)] == [False, False, True]
+
+
+def test_a_revoked_lane_is_read_with_its_time(here: World) -> None:
+    """Only the contract of challenges revokes; the dev chain lends its address."""
+    license_id = here.accept()
+    for number in range(3):
+        here.register_lane(license_id, number)
+    challenges = here.contracts.deployment.challenges
+    here.chain.set_balance([challenges])
+    here.chain.w3.provider.make_request("anvil_impersonateAccount", [challenges])  # type: ignore[arg-type]
+    here.contracts.registry.functions.revokeLane(1).transact({"from": challenges})
+    head = here.reader.head()
+    assert [lane.revoked_at_s for lane in here.reader.read(head.hash).lanes] == [0, head.timestamp_s, 0]
