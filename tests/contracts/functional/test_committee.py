@@ -105,6 +105,27 @@ def test_a_table_ascends(rotate, twist):
         rotate(2, twisted[twist])
 
 
+def test_rotate_asks_for_the_minimum_bond(deployed, committee, council, rotate, signers, token, stranger):
+    bonds = deployed["operator_bonds"]
+    bonds.setMinimumBond(100, {"from": council})
+    with reverts("OracleCommittee_BondTooSmall"):
+        rotate(2)
+    token.mint(stranger, 400, {"from": stranger})
+    token.approve(bonds, 400, {"from": stranger})
+    for signer in signers:
+        bonds.deposit(signer.address, 100, {"from": stranger})
+    rotate(2, [signer.address for signer in signers])
+    assert committee.versionFor(2) == 2
+
+
+def test_more_than_f_new_signers_issue_the_reserve_first(committee, rotate, signers):
+    rotate(2, [signer.address for signer in signers])
+    assert not committee.issuesReserveFirst(2)
+    rotate(2)
+    assert committee.issuesReserveFirst(2)
+    assert not committee.issuesReserveFirst(3)
+
+
 # -- requireQuorum ------------------------------------------------------------------------------------------
 
 
@@ -147,6 +168,20 @@ def test_a_quorum_signs_this_digest(check, signers):
 def test_a_quorum_has_low_s(check, signers):
     with reverts("OracleCommittee_MalleableSignature"):
         check(quorum_blob(DIGEST, signers, (0, 1)) + b"\2" + b"\1" * 32 + b"\x7f" + b"\xff" * 31)
+
+
+# -- quorumSigners ------------------------------------------------------------------------------------------
+
+
+def test_the_signers_of_a_quorum_are_named(committee, signers):
+    named = committee.quorumSigners(1, 1, DIGEST, quorum_blob(DIGEST, signers, (0, 2, 3)))
+    assert list(named) == [signers[index].address for index in (0, 2, 3)]
+
+
+def test_nobody_is_named_without_a_quorum(committee, signers, stranger):
+    with reverts("OracleCommittee_NotEnoughSignatures"):
+        blob = quorum_blob(DIGEST, signers, (0, 1))
+        committee.quorumSigners.transact(1, 1, DIGEST, blob, {"from": stranger})
 
 
 # -- reading and building -----------------------------------------------------------------------------------

@@ -125,9 +125,30 @@ def test_accept_refuses_a_cap_of_nothing(refuse):
     refuse("LicenseRegistry_ZeroCap", max_charge_per_epoch=0)
 
 
-@pytest.mark.parametrize("term", ["upfront_fee", "usage_bond", "milestones_hash", "royalty_hash"])
-def test_accept_refuses_what_nothing_collects_yet(refuse, term):
-    refuse("LicenseRegistry_UnsupportedTerm", **{term: b"\1" * 32 if term.endswith("hash") else 1})
+def test_accept_takes_milestones_and_royalty_by_their_hashes(accept, registry):
+    accept(milestones_hash=b"\1" * 32, royalty_hash=b"\2" * 32)
+    assert registry.licenseCount() == 1
+
+
+@pytest.fixture
+def collectors(deployed, token, buyer):
+    """Fees and bonds, which may pull 1,000 each of the buyer's 1,000."""
+    found = deployed["fees"], deployed["license_bonds"]
+    token.mint(buyer, 1_000, {"from": buyer})
+    for collector in found:
+        token.approve(collector, 1_000, {"from": buyer})
+    return found
+
+
+def test_accept_collects_fee_and_bond(accept, token, collectors):
+    accept(upfront_fee=700, usage_bond=300)
+    assert [token.balanceOf(collector) for collector in collectors] == [700, 300]
+
+
+def test_accept_leaves_nothing_behind_if_the_bond_cannot_be_paid(refuse, registry, token, collectors):
+    refuse("ERC20InsufficientBalance", upfront_fee=700, usage_bond=301)
+    assert [token.balanceOf(collector) for collector in collectors] == [0, 0]
+    assert registry.licenseCount() == 0
 
 
 def test_accept_refuses_another_signer(registry, offer, signed_offer, buyer):
@@ -152,7 +173,7 @@ def test_cancel_offer_refuses_a_spent_nonce(accept, registry, offer, steward):
 
 def test_register_lane_numbers_lanes_from_zero(registry, license_id, register_lane):
     assert register_lane(license_id).return_value == 0
-    assert registry.laneCount() == 1
+    assert registry.laneCount() == registry.laneCountOf(license_id) == 1
     assert tuple(registry.laneNumberOf(account("lane").address)) == (True, 0)
 
 
@@ -210,6 +231,13 @@ def test_register_lane_refuses_a_suspended_license(registry, license_id, registe
         register_lane(license_id)
 
 
+def test_revoke_lane_is_for_challenges(registry, license_id, register_lane, council):
+    register_lane(license_id)
+    with reverts("LicenseRegistry_OnlyChallenges"):
+        registry.revokeLane(0, {"from": council})
+    assert registry.laneRevokedAt(0) == 0
+
+
 # -- what steward and buyer may do with a license -----------------------------------------------------------
 
 
@@ -217,6 +245,14 @@ def test_set_roster_publishes_its_root(registry, license_id, steward):
     event = registry.setRoster(license_id, b"\1" * 32, {"from": steward}).events["RosterSet"]
     assert (event["licenseId"], bytes(event["rosterRoot"])) == (license_id, b"\1" * 32)
     assert bytes(registry.license(license_id)["rosterRoot"]) == b"\1" * 32
+
+
+def test_set_roster_keeps_the_earlier_ones(registry, license_id, steward):
+    made = [registry.setRoster(license_id, root * 32, {"from": steward}) for root in (b"\1", b"\2")]
+    assert registry.rosterCount(license_id) == 2
+    found = [registry.rosterAt(license_id, index) for index in range(2)]
+    assert [bytes(root) for root, _ in found] == [b"\1" * 32, b"\2" * 32]
+    assert [set_at for _, set_at in found] == [tx.timestamp for tx in made]
 
 
 def test_set_roster_is_for_the_steward(registry, license_id, buyer):
@@ -276,10 +312,19 @@ def test_cool_off_has_a_limit(registry, license_id, offer, buyer):
         registry.coolOff(license_id, {"from": buyer})
 
 
-def test_cool_off_refuses_an_ended_license(registry, license_id, buyer):
+def test_cool_off_happens_once(registry, license_id, buyer):
+    assert not registry.cooledOff(license_id)
     registry.coolOff(license_id, {"from": buyer})
-    with reverts("LicenseRegistry_LicenseEnded"):
+    assert registry.cooledOff(license_id)
+    with reverts("LicenseRegistry_AlreadyCooledOff"):
         registry.coolOff(license_id, {"from": buyer})
+
+
+def test_cool_off_works_after_the_stewards_notice(accept, registry, steward, buyer):
+    accept(notice_seconds=0)
+    end = registry.giveNotice(1, {"from": steward}).events["LicenseEndSet"]["endsAt"]
+    registry.coolOff(1, {"from": buyer})
+    assert (registry.cooledOff(1), registry.license(1)["endsAt"]) == (True, end)
 
 
 def test_set_suspended_stops_and_resumes_lanes(registry, license_id, register_lane, steward):
@@ -327,6 +372,32 @@ def test_set_floors_is_for_the_council(registry, guardian):
         registry.setFloors(0, 0, {"from": guardian})
 
 
+def test_set_bond_epochs_asks_for_bonds(registry, council, offer, refuse):
+    event = registry.setBondEpochs(2, {"from": council}).events["BondEpochsSet"]
+    assert event["epochs"] == 2 == registry.bondEpochs()
+    refuse("LicenseRegistry_BondTooSmall", usage_bond=2 * offer.max_charge_per_epoch - 1)
+
+
+def test_set_community_is_for_later_licenses(accept, registry, council, community, stranger):
+    accept(nonce=1)
+    event = registry.setCommunity(stranger, {"from": council}).events["CommunitySet"]
+    assert event["community"] == stranger == registry.community()
+    accept(nonce=2)
+    assert [registry.communityOf(number) for number in (1, 2)] == [community, stranger]
+
+
+def test_set_community_refuses_nobody(registry, council):
+    with reverts("LicenseRegistry_ZeroAddress"):
+        registry.setCommunity(ZERO_ADDRESS, {"from": council})
+
+
+def test_bond_epochs_and_community_are_for_the_council(registry, guardian):
+    with reverts("AccessManagedUnauthorized"):
+        registry.setBondEpochs(0, {"from": guardian})
+    with reverts("AccessManagedUnauthorized"):
+        registry.setCommunity(guardian, {"from": guardian})
+
+
 # -- reading and building -----------------------------------------------------------------------------------
 
 
@@ -336,6 +407,8 @@ def test_a_license_that_does_not_exist_is_not_read_as_zeros(registry, stranger, 
         registry.license.transact(license_id, {"from": stranger})
     with reverts("LicenseRegistry_UnknownLicense"):
         registry.pricing.transact(license_id, {"from": stranger})
+    with reverts("LicenseRegistry_UnknownLicense"):
+        registry.communityOf.transact(license_id, {"from": stranger})
 
 
 def test_the_token_is_fixed(registry, token):

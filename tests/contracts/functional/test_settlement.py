@@ -1,4 +1,4 @@
-"""UsageSettlement: submit, reject, finalize."""
+"""UsageSettlement: submit, reject, finalize, issue the reserve."""
 
 import pytest
 from brownie import ZERO_ADDRESS
@@ -12,7 +12,7 @@ from tests.contracts.functional.scene import (
     until,
 )
 from tests.contracts.trees import RawTree, word
-from tests.contracts.wire import as_abi, struct_hash
+from tests.contracts.wire import account, as_abi, struct_hash
 
 
 @pytest.fixture
@@ -129,17 +129,6 @@ def test_submit_counts_the_reserve_against_the_pool(license_id, fund, refuse):
     refuse("UsageSettlement_OverPool", [(license_id, 1_000, 1_000)], **promise)
 
 
-def test_submit_refuses_a_pool_beyond_its_type(accept, fund, refuse):
-    top = 2**96 - 1
-    shares = {"contributors_bps": 9_500, "community_bps": 500, "steward_bps": 0}
-    shares |= {"platform_bps": 0, "operators_bps": 0}
-    shares |= {"max_charge_per_epoch": top, "price_per_million_units": top}
-    for nonce in (1, 2):
-        accept(nonce=nonce, **shares)
-        fund(nonce, top)
-    refuse("UsageSettlement_PoolTooLarge", [(1, 10**6, top), (2, 10**6, top)])
-
-
 def test_submit_needs_a_quorum(nodes):
     nodes.wait()
     with reverts("OracleCommittee_NotEnoughSignatures"):
@@ -243,6 +232,109 @@ def test_finalize_happens_once(pending, nodes):
     nodes.finalize(pending)
     with reverts("UsageSettlement_NothingPending"):
         nodes.finalize(pending)
+
+
+def test_pending_and_final_reports_are_told_apart(settlement, pending, nodes, stranger):
+    digest = struct_hash("EpochReport", pending)
+    assert bytes(settlement.requirePending(as_abi(pending))) == digest
+    with reverts("UsageSettlement_NotFinalized"):
+        settlement.requireFinalized.transact(as_abi(pending), {"from": stranger})
+    nodes.wait_for_window()
+    nodes.finalize(pending)
+    assert bytes(settlement.requireFinalized(as_abi(pending))) == digest
+    with reverts("UsageSettlement_NothingPending"):
+        settlement.requirePending.transact(as_abi(pending), {"from": stranger})
+
+
+def test_the_clocks_start_with_the_deployment_and_follow_reports(settlement, config, nodes):
+    assert settlement.lastSubmittedAt() >= config.genesis_s
+    report = nodes.post()
+    assert settlement.lastSubmittedAt() == now()
+    nodes.wait_for_window()
+    assert settlement.lastFinalizedAt() < settlement.lastSubmittedAt()
+    assert nodes.finalize(report).timestamp == settlement.lastFinalizedAt()
+
+
+# -- what proofs and the wind-down may do -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("who", ["council", "guardian", "stranger"])
+def test_a_proof_comes_from_disputes_or_the_wind_down(settlement, pending, request, who):
+    with reverts("UsageSettlement_OnlyProof"):
+        settlement.rejectProven(as_abi(pending), "a test", {"from": request.getfixturevalue(who)})
+
+
+@pytest.mark.parametrize("function", ["holdFinalization", "releaseFinalization"])
+def test_only_disputes_hold_and_release(settlement, pending, guardian, function):
+    with reverts("UsageSettlement_OnlyDisputes"):
+        getattr(settlement, function)(struct_hash("EpochReport", pending), {"from": guardian})
+    assert settlement.openDisputes() == 0
+
+
+def test_only_the_wind_down_stops(settlement, council):
+    with reverts("UsageSettlement_OnlyWindDown"):
+        settlement.stop({"from": council})
+    assert not settlement.stopped()
+
+
+# -- the reserve --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def replaced(committee, council):
+    """None of the signers of epoch 2 is an old one."""
+    made = [account(f"new signer {number}").address for number in range(4)]
+    committee.rotate(sorted(made, key=lambda address: int(address, 16)), 2, {"from": council})
+
+
+@pytest.fixture
+def reserved(license_id, fund, nodes):
+    """A final report that reserves 700."""
+    fund(license_id, 1_000)
+    promise = {"reserve_root": b"\1" * 32, "reserve_total": 700, "reserve_count": 3}
+    return nodes.settle([(license_id, 1_000, 1_000)], **promise)
+
+
+def test_issue_reserve_makes_the_reserve_a_tree(settlement, splitter, replaced, reserved, stranger):
+    tx = settlement.issueReserve(as_abi(reserved), {"from": stranger})
+    event = tx.events["ReserveIssued"]
+    assert (event["epoch"], event["total"], event["count"]) == (1, 700, 3)
+    found = splitter.tree(3)
+    assert (bytes(found["root"]), found["total"], found["paid"], found["count"]) == (b"\1" * 32, 700, 0, 3)
+    assert (splitter.pool(), settlement.reserveIssuedEpoch()) == (0, 1)
+
+
+def test_issue_reserve_happens_once(settlement, replaced, reserved, stranger):
+    settlement.issueReserve(as_abi(reserved), {"from": stranger})
+    with reverts("UsageSettlement_ReserveAlreadyIssued"):
+        settlement.issueReserve(as_abi(reserved), {"from": stranger})
+
+
+def test_issue_reserve_waits_for_a_committee_that_asks(settlement, reserved, council):
+    with reverts("UsageSettlement_ReserveNotDue"):
+        settlement.issueReserve(as_abi(reserved), {"from": council})
+
+
+def test_issue_reserve_is_for_the_last_final_report(settlement, replaced, reserved, nodes, stranger):
+    with reverts("UsageSettlement_WrongEpoch"):
+        settlement.issueReserve(as_abi(nodes.report()), {"from": stranger})
+    with reverts("UsageSettlement_WrongReport"):
+        settlement.issueReserve(as_abi(nodes.report(epoch=1)), {"from": stranger})
+
+
+def test_issue_reserve_waits_for_the_pending_report(settlement, reserved, nodes, stranger):
+    nodes.post()
+    with reverts("UsageSettlement_ReportPending"):
+        settlement.issueReserve(as_abi(reserved), {"from": stranger})
+
+
+def test_new_signers_wait_for_the_reserve(replaced, reserved, nodes, signers):
+    nodes.wait()
+    nodes.signers = sorted(
+        (account(f"new signer {number}") for number in range(4)), key=lambda who: int(who.address, 16)
+    )
+    with reverts("OracleCommittee_ReserveNotIssued"):
+        nodes.submit(nodes.report())
 
 
 # -- what the council sets ----------------------------------------------------------------------------------
