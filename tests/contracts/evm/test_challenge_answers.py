@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.receipts import UsageReceipt
 from usufruct_protocol.report_types import EpochReport
 
@@ -33,6 +34,7 @@ DAY = 86_400
 FINDER = account("finder")
 ANSWERER = account("answerer")
 EMPTY = LaneVector([])
+RE_ENTERED = keccak256(b"ReentrancyGuardReentrantCall()")[:4]
 
 
 @pytest.fixture
@@ -685,6 +687,7 @@ def test_inv_35_re_entry_takes_no_credit_twice() -> None:
     token.arm(challenges, again, 9, sender=anyone)
     token.act(challenges, again, sender=anyone)
     assert token.callbacksSucceeded() == 0 < token.callbacksFailed()
+    assert token.lastAnswer() == RE_ENTERED
     bond = challenges.challengeBond()
     assert token.balanceOf(token) == token.balanceOf(challenges) == bond
 
@@ -701,6 +704,7 @@ def test_inv_35_a_challenge_cannot_be_answered_before_its_bond_has_arrived() -> 
     token.arm(challenges, answer, 9, sender=world.people.stranger)
     assert open_swapped(world, lane) == 1
     assert token.callbacksSucceeded() == 0 < token.callbacksFailed()
+    assert token.lastAnswer() == RE_ENTERED
     assert challenges.openAgainst(lane.license_id) == 1
     assert challenges.credit(token) == 0
 

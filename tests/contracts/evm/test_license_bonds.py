@@ -24,6 +24,7 @@ DAY = 86_400
 GOAL = account("goal")
 FINDER = account("finder")
 RETRIEVAL = 0
+RE_ENTERED = keccak(b"ReentrancyGuardReentrantCall()")[:4]
 
 
 @pytest.fixture
@@ -368,6 +369,7 @@ def test_inv_35_re_entry_takes_no_bond_twice() -> None:
     token.arm(bonds, again, 9, sender=anyone)
     token.act(bonds, again, sender=anyone)
     assert token.callbacksSucceeded() == 0 < token.callbacksFailed()
+    assert token.lastAnswer() == RE_ENTERED
     assert token.balanceOf(token) == BOND
     assert token.balanceOf(bonds) == bonds.bond(neighbor) == BOND
 
@@ -381,6 +383,7 @@ def test_inv_35_re_entry_takes_no_credit_twice() -> None:
     token.arm(bonds, again, 9, sender=anyone)
     token.act(bonds, again, sender=anyone)
     assert token.callbacksSucceeded() == 0 < token.callbacksFailed()
+    assert token.lastAnswer() == RE_ENTERED
     assert token.balanceOf(token) == 100
 
 
