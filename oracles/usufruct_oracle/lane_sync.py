@@ -6,7 +6,6 @@ Whatever a peer sends goes through the same intake as what a meter sends: a peer
 from __future__ import annotations
 
 import logging
-import sqlite3
 from collections.abc import Iterable
 from typing import Final
 
@@ -45,18 +44,19 @@ class LaneSync:
     def is_countable(self, context: EpochContext, signed: SignedCheckpoint) -> bool:
         """Tell whether this node would sign for a lane head.
 
-        It is the one already finalized; or it is held whole, goes on from the finalized one, its last receipt
-        lies before the period's end, and no conflict reaches it. (Validity and cap hold for everything in the
-        store.)
+        It is the one already finalized; or it is held whole, has no fewer units than the finalized one, its
+        last receipt lies before the period's end, and no conflict reaches it. (Validity and cap hold for
+        everything in the store.)
         """
         point = signed.checkpoint
-        if context.base.heads.get(point.lane) == point:
+        finalized = context.base.heads.get(point.lane)
+        if finalized == point:
             return True
+        if contradicts(point, finalized):
+            return False
         with self._store.read() as db:
             lane = lane_store.lane_by_address(db, point.lane)
             if lane is None or (lane.conflict_seq is not None and point.count > lane.conflict_seq):
-                return False
-            if not goes_on(db, lane, context.base.heads.get(point.lane)):
                 return False
             held = lane_store.checkpoint_at(db, lane, point.count)
             last_ms = lane_store.last_issued_at_ms(db, lane.lane_id, point.count)
@@ -188,16 +188,18 @@ class LaneSync:
             return lane_store.frontier(db, lane.lane_id).count
 
 
-def goes_on(db: sqlite3.Connection, lane: Lane, finalized: Checkpoint | None) -> bool:
-    """Tell whether the receipts held of a lane go on from its finalized head, as far as they reach.
+def contradicts(point: Checkpoint, finalized: Checkpoint | None) -> bool:
+    """Tell whether a checkpoint has fewer units than a finalized one of no more receipts.
 
-    They always do, unless that head was adopted without receipts and the lane then showed another history:
-    it stays where it was counted, and nothing of the other history ever is.
+    That happens only after an adoption, and both are signed by the lane: proof of two histories. It never
+    counts, or units would fall. A history that differs from what was adopted in its receipts alone does count:
+    nodes may have acknowledged it, and would be slashed for leaving it out.
     """
-    if finalized is None or lane_store.frontier(db, lane.lane_id).count < finalized.count:
-        return True
-    ours = lane_store.frontier_at(db, lane, finalized.count)
-    return (ours.root(), ours.cumulative_units) == (finalized.receipts_root, finalized.cumulative_units)
+    return (
+        finalized is not None
+        and point.count >= finalized.count
+        and point.cumulative_units < finalized.cumulative_units
+    )
 
 
 def _is_other_history(refusal: UsufructError | None) -> bool:

@@ -17,7 +17,7 @@ from usufruct_protocol.receipts import Checkpoint
 from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.context import EpochContext
 from usufruct_oracle.lane_store import Lane, SignedCheckpoint
-from usufruct_oracle.lane_sync import LaneSync, goes_on
+from usufruct_oracle.lane_sync import LaneSync, contradicts
 from usufruct_oracle.peers import Peer, Peers
 from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.store import Store
@@ -118,10 +118,10 @@ class Vectors:
         """Return the highest checkpoint within this node's own freeze that it would still sign for."""
         lane = self._sync.lane(lane_address)
         with self._store.read() as db:
-            if not goes_on(db, lane, context.base.heads.get(lane_address)):
-                return None
             frozen = epoch_store.frozen_counts(db, context.epoch).get(lane.lane_id, 0)
-            return lane_store.countable_head(db, lane, context.period_end_ms, frozen)
+            head = lane_store.countable_head(db, lane, context.period_end_ms, frozen)
+        is_void = head is not None and contradicts(head.checkpoint, context.base.heads.get(lane_address))
+        return None if is_void else head
 
     def _with_signature(self, lane_address: bytes, context: EpochContext) -> SignedCheckpoint | None:
         """Return the finalized head of a lane again, with its signature if this node happens to hold it."""
@@ -190,7 +190,7 @@ class Vectors:
             return f"{count} is less than the {finalized.count} that are finalized"
         if not state.keeps_anchor(head.checkpoint if head else None):
             return f"{count} is less than was anchored in time"
-        if count < frozen.get(lane.lane_id, 0) and self._is_owed(context, lane):
+        if count < frozen.get(lane.lane_id, 0) and self._is_owed(context, lane, frozen[lane.lane_id]):
             if lane.conflict_seq is None:
                 self._sync.learn_conflict(proposer, lane)
                 lane = self._sync.lane(state.lane)
@@ -200,10 +200,11 @@ class Vectors:
             return f"the {count} receipts cannot be had whole, or do not count"
         return ""
 
-    def _is_owed(self, context: EpochContext, lane: Lane) -> bool:
-        """Tell whether what was acknowledged of a lane must be counted: not if it is another history."""
+    def _is_owed(self, context: EpochContext, lane: Lane, frozen: int) -> bool:
+        """Tell whether what was frozen of a lane must be counted: not if it contradicts what is finalized."""
         with self._store.read() as db:
-            return goes_on(db, lane, context.base.heads.get(lane.lane))
+            held = lane_store.checkpoint_at(db, lane, frozen)
+        return held is None or not contradicts(held.checkpoint, context.base.heads.get(lane.lane))
 
     def _adoption_objection(
         self, context: EpochContext, state: LaneState, head: SignedCheckpoint | None

@@ -220,8 +220,8 @@ def test_an_adoption_without_need_is_not_signed(
     assert objection in caplog.text
 
 
-def test_another_history_after_an_adoption_is_never_counted(network: Network, kit: KitLane) -> None:
-    """Else units could fall below what is finalized, and no report could follow."""
+def test_a_history_of_fewer_units_than_were_adopted_is_never_counted(network: Network, kit: KitLane) -> None:
+    """Else units would fall below what is finalized, and no report could follow."""
     kit.meter(*range(10))
     other = kit.fork()
     other.meter(*[9] * 5)
@@ -246,6 +246,20 @@ def test_a_second_anchor_is_adopted_whatever_other_history_is_held(network: Netw
     assert proposed is not None
     assert accepted == proposed
     assert (proposed.heads, proposed.adopted) == ((unsigned(other.checkpoint()),), (0,))
+
+
+def test_another_history_of_more_units_than_were_adopted_is_counted(network: Network, kit: KitLane) -> None:
+    """It may have been acknowledged before the adoption, and who acknowledged it signs for no less."""
+    kit.meter(*range(10))
+    other = kit.fork()
+    other.meter(*[1] * 5)
+    kit.meter(*[2] * 10)
+    for node in network.nodes.values():
+        node.take(*cut(kit, 10, 20))
+    proposed, accepted = network.settle(context(kit, other.checkpoint(), finalized=other.checkpoint()))
+    assert proposed is not None
+    assert accepted == proposed
+    assert (proposed.heads, proposed.adopted) == ((head(kit),), ())
 
 
 def test_the_same_history_after_an_adoption_goes_on(network: Network, kit: KitLane) -> None:
