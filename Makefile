@@ -92,6 +92,15 @@ replay: setup ## The same path on recorded usage (USAGE= PEOPLE= ATTRIBUTION= MA
 prove: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Prove what tests/proofs says, for all inputs
 	$(PY) -m toolchain.prove $(PROVE_ARGS)
 
+.PHONY: nightly
+nightly: setup $(SOLC) prove ## Long profiles: proofs, random histories, 1,200,000 bent calls
+	USUFRUCT_ABUSE_CALLS=1200000 HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -n auto --dist worksteal \
+	  tests/contracts/evm $(TEST_ARGS)
+
+.PHONY: mutation
+mutation: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Share of planted faults that the tests notice (MUTATION_ARGS=)
+	$(PY) -m toolchain.mutation $(or $(MUTATION_ARGS),RoyaltySplitter UsageSettlement)
+
 ##@ Now and then
 
 .PHONY: compile
