@@ -67,7 +67,7 @@ class Gateways:
                 held = node.held(lane.address, lane.domain).count
                 with closing(SpoolReader.open(lane.file.spool)) as spool:
                     while (batch := next_batch(spool, held, BatchLimits())) is not None:
-                        held = node.send_batch(batch)
+                        held = node.send_batch(batch).count
 
     def close(self) -> None:
         """Give the lanes back."""

@@ -76,6 +76,12 @@ class MeteredElsewhere(Transient):
     code = "response_id_busy"
 
 
+class AcksUnavailable(Transient):
+    """The file of acknowledgements cannot be read or written."""
+
+    code = "acks_unavailable"
+
+
 class NodeRefused(InputRejected):
     """A node refused what it was sent, or answered with something that is no answer."""
 

@@ -43,6 +43,14 @@ class HeldLane:
     checkpoint: Checkpoint | None
 
 
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a node says to a batch: how much of the lane it holds, and its acknowledgement, unchecked."""
+
+    count: int
+    ack: object
+
+
 class NodeClient:
     """One node. Not shared between threads.
 
@@ -63,8 +71,8 @@ class NodeClient:
         """Close the connections."""
         self._http.close()
 
-    def send_batch(self, batch: Batch) -> int:
-        """Send a batch; returns how many receipts of the lane the node now durably holds.
+    def send_batch(self, batch: Batch) -> Taken:
+        """Send a batch; returns what the node says to it.
 
         Raises: BatchGap, BatchTooLarge, NodeUnavailable, NodeRefused.
         """
@@ -81,7 +89,7 @@ class NodeClient:
         if status == 409 and content.get("code") == "gap":
             raise BatchGap(self._count(content, "expected_seq"))
         self._expect_ok(status, content)
-        return self._count(content, "count")
+        return Taken(self._count(content, "count"), content.get("ack"))
 
     def held(self, lane: bytes, domain: bytes) -> HeldLane:
         """Return what the node holds of a lane; an unknown lane is one it holds nothing of."""

@@ -11,9 +11,11 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final
 
+from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import UsufructError
 from usufruct_protocol.receipts import Checkpoint, LaneFrontier
 
+from usufruct_meter.ack_book import AckBook
 from usufruct_meter.batching import BatchLimits, next_batch
 from usufruct_meter.errors import NodeUnavailable, SpoolDoubtful, SpoolOutdated
 from usufruct_meter.lane import Lane
@@ -32,7 +34,14 @@ _ASK_AGAIN_S: Final = 60.0
 class NodeWorker(threading.Thread):
     """Brings one node up to date, and keeps it so."""
 
-    def __init__(self, lane: Lane, url: str, stopping: threading.Event, notify: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        lane: Lane,
+        url: str,
+        stopping: threading.Event,
+        notify: Callable[[], None],
+        acks: AckBook,
+    ) -> None:
         super().__init__(name=f"usufruct-ship {url}", daemon=True)
         self.url = url
         self.known_count: int | None = None
@@ -40,6 +49,7 @@ class NodeWorker(threading.Thread):
         self._lane = lane
         self._stopping = stopping
         self._notify = notify
+        self._acks = acks
         self._wake = threading.Event()
         self._limits = BatchLimits()
         self._failures = 0
@@ -90,7 +100,9 @@ class NodeWorker(threading.Thread):
             batch = next_batch(reader, self.acked_count, self._limits)
             if batch is None:
                 return None
-            self._acked(node.send_batch(batch), reader)
+            taken = node.send_batch(batch)
+            self._keep(batch, taken.ack)
+            self._acked(taken.count, reader)
             return 0.0
         except BatchGap as gap:
             return self._move_to(gap.expected_seq)
@@ -104,6 +116,13 @@ class NodeWorker(threading.Thread):
             # The node may have what the lane lost: ask it again before the next try.
             self.known_count = None
             return self._failed(error, None)
+
+    def _keep(self, batch: Batch, ack: object) -> None:
+        """Write an acknowledgement down. Shipping goes on without: receipts matter more than who has them."""
+        try:
+            self._acks.keep(batch, ack, self.url)
+        except UsufructError as error:
+            _logger.warning("%s: %s", self.url, error)
 
     def _learn(self, held: HeldLane, reader: SpoolReader) -> None:
         """Take the node's count as cursor, unless it proves that the spool is outdated."""

@@ -16,6 +16,7 @@ from typing import Final, Self
 
 from usufruct_protocol.errors import Transient, UsufructError
 
+from usufruct_meter.ack_book import AckBook, ack_book_path
 from usufruct_meter.errors import LaneClosed
 from usufruct_meter.lane import Lane
 from usufruct_meter.node_worker import NodeWorker
@@ -47,7 +48,11 @@ class Shipper:
         self._checkpoint_every_s = checkpoint_every_s
         self._stopping = threading.Event()
         self._progress = threading.Condition()
-        self._workers = [NodeWorker(lane, url, self._stopping, self._notify) for url in lane.file.nodes]
+        nodes = lane.file.nodes
+        self._acks = AckBook(
+            ack_book_path(lane.file.spool), lane.address, lane.domain, lane.file.periods, len(nodes)
+        )
+        self._workers = [NodeWorker(lane, url, self._stopping, self._notify, self._acks) for url in nodes]
         self._keeper = threading.Thread(target=self._keep, name="usufruct-checkpoints", daemon=True)
         self._saved_acks: dict[str, int] = {}
 
@@ -113,6 +118,7 @@ class Shipper:
             if thread.ident is not None:
                 thread.join(_JOIN_S)
         self._save_acks()
+        self._acks.close()
 
     def _wait_for(self, is_done: Callable[[], bool], timeout_s: float) -> bool:
         for worker in self._workers:

@@ -17,22 +17,34 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from usufruct_protocol.batches import Batch, check_openings
 from usufruct_protocol.bundle import pack_lanes
-from usufruct_protocol.eip712 import epoch_report_hash
+from usufruct_protocol.eip712 import epoch_report_hash, typed_digest
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.merkle import padded_root
 from usufruct_protocol.receipts import (
     RECORD_SIZE,
     Checkpoint,
+    CheckpointAck,
     LaneFrontier,
     receipt_hashes,
     settlement_domain,
     verify_batch,
 )
 from usufruct_protocol.report_types import EpochReport, ReportLine
+from usufruct_protocol.signing import sign_digest
 
 from tests.unit.meter.lane_kit import CHAIN_ID, EPOCH_SECONDS, GENESIS_S, SETTLEMENT
 
 DOMAIN = settlement_domain(CHAIN_ID, SETTLEMENT)
+
+
+def signed_ack(key: bytes, point: Checkpoint, received_at: int) -> dict[str, Any]:
+    """An acknowledgement as nodes write it."""
+    digest = typed_digest(DOMAIN, CheckpointAck(point.struct_hash(), received_at).struct_hash())
+    return {
+        "count": point.count,
+        "received_at": received_at,
+        "signature": "0x" + sign_digest(key, digest).hex(),
+    }
 
 
 @dataclass
@@ -58,6 +70,8 @@ class StandInNode:
     sleep_s: float = 0.0
     reports: dict[int, EpochReport] = field(default_factory=dict)
     files: dict[int, bytes] = field(default_factory=dict)
+    key: bytes | None = None
+    received_at: int = GENESIS_S + 7
 
     @property
     def url(self) -> str:
@@ -95,7 +109,10 @@ class StandInNode:
         held.openings |= batch.openings
         held.checkpoints.append((batch.checkpoint, batch.signature))
         self.batches.append(batch)
-        return JSONResponse({"lane": "0x" + batch.lane.hex(), "count": held.frontier.count})
+        answer: dict[str, Any] = {"lane": "0x" + batch.lane.hex(), "count": held.frontier.count}
+        if self.key is not None:
+            answer["ack"] = signed_ack(self.key, batch.checkpoint, self.received_at)
+        return JSONResponse(answer)
 
     def finalize(self, epoch: int, lanes: list[bytes]) -> bytes:
         """Report everything that is held, as if the committee had agreed on it; returns the report hash."""
