@@ -21,6 +21,7 @@ from usufruct_protocol.receipts import Checkpoint, CheckpointAck
 from usufruct_protocol.signing import sign_digest
 
 from usufruct_oracle import epoch_store, lane_store
+from usufruct_oracle.lane_sync import contradicts
 from usufruct_oracle.store import Store
 
 
@@ -35,7 +36,8 @@ class SignedAck:
 class Acknowledging:
     """Signs for checkpoints that this node holds. Without a key it never does.
 
-    head_time_s: time of the last block that was looked at, or None before the first look
+    head_time_s:    time of the last block that was looked at, or None before the first look
+    finalized_head: what the last finalized report this node took over counts of a lane
     """
 
     def __init__(
@@ -44,19 +46,25 @@ class Acknowledging:
         domain_separator: bytes,
         private_key: bytes | None,
         head_time_s: Callable[[], int | None],
+        finalized_head: Callable[[bytes], Checkpoint | None],
     ) -> None:
         self._store = store
         self._domain = domain_separator
         self._key = private_key
         self._head_time_s = head_time_s
+        self._finalized_head = finalized_head
 
     def sign_for(self, point: Checkpoint) -> SignedAck | None:
-        """Return an acknowledgement if this very checkpoint is held and no conflict reaches it, else None.
+        """Return an acknowledgement if this very checkpoint is held and would be counted, else None.
+
+        Nothing that a conflict reaches, and nothing that contradicts a finalized head, is ever counted.
 
         To be called after the commit that stored it: what is frozen by now is then seen.
         """
         head_time_s = self._head_time_s()
         if self._key is None or head_time_s is None:
+            return None
+        if contradicts(point, self._finalized_head(point.lane)):
             return None
         with self._store.read() as db:
             lane = lane_store.lane_by_address(db, point.lane)

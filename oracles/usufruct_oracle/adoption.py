@@ -20,6 +20,7 @@ from usufruct_protocol.bundle import (
 )
 from usufruct_protocol.errors import InvariantBroken, Transient
 from usufruct_protocol.merkle import padded_root
+from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.report_types import EpochReport
 from usufruct_protocol.sumtree import NoteTree
 
@@ -50,6 +51,10 @@ class Adoption:
         if (self._base.epoch, self._base.report_hash) != (epoch, report_hash):
             self._base = self._adopt(epoch, report_hash) if epoch else Base.genesis()
         return self._base
+
+    def finalized_head(self, lane: bytes) -> Checkpoint | None:
+        """Return how far the last epoch that was taken over counts a lane; None before the first."""
+        return self._base.heads.get(lane)
 
     def _adopt(self, epoch: int, report_hash: bytes) -> Base:
         submitted = self._chain.submitted(epoch)

@@ -135,12 +135,13 @@ def bootstrap(settings: Settings) -> Node:
         patience_seconds = min(settings.attempt_seconds / 4, _PATIENCE_POLLS * settings.poll_seconds)
         stagger = Stagger(settings.stagger_seconds)
         sync = LaneSync(store, writer)
+        adoption = Adoption(store, chain, peers, settings.keep_restricted_epochs)
         loop = EpochLoop(
             settings,
             store,
             chain,
             registry,
-            Adoption(store, chain, peers, settings.keep_restricted_epochs),
+            adoption,
             peers,
             sync,
             rosters,
@@ -153,7 +154,9 @@ def bootstrap(settings: Settings) -> Node:
             own_address,
             deployment.epoch_seconds,
         )
-        acks = Acknowledging(store, access.domain_separator, access.key, status.head_time_s)
+        acks = Acknowledging(
+            store, access.domain_separator, access.key, status.head_time_s, adoption.finalized_head
+        )
         app = NodeHttp(store, writer, registry, rosters, auth, status, acks, own_address, {**identity}).app()
     except BaseException:
         store.close()

@@ -192,8 +192,8 @@ def contradicts(point: Checkpoint, finalized: Checkpoint | None) -> bool:
     """Tell whether a checkpoint has fewer units than a finalized one of no more receipts.
 
     That happens only after an adoption, and both are signed by the lane: proof of two histories. It never
-    counts, or units would fall. A history that differs from what was adopted in its receipts alone does count:
-    nodes may have acknowledged it, and would be slashed for leaving it out.
+    counts, or units would fall. A history that differs from what was adopted in its receipts alone does
+    count: nodes may have acknowledged it, and would be slashed for leaving it out.
     """
     return (
         finalized is not None

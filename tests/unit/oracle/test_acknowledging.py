@@ -23,8 +23,13 @@ KEY = b"\x0b" * 32
 T0_S = T0_MS // 1000
 
 
-def acknowledging(store: Store, head_time_s: int | None = 0, key: bytes | None = KEY) -> Acknowledging:
-    return Acknowledging(store, DOMAIN, key, lambda: head_time_s)
+def acknowledging(
+    store: Store,
+    head_time_s: int | None = 0,
+    key: bytes | None = KEY,
+    finalized: Checkpoint | None = None,
+) -> Acknowledging:
+    return Acknowledging(store, DOMAIN, key, lambda: head_time_s, lambda _lane: finalized)
 
 
 def received_at(store: Store, point: Checkpoint, head_time_s: int = 0) -> int | None:
@@ -63,6 +68,18 @@ def test_without_a_key_or_a_look_at_the_chain_it_signs_nothing(
     point = lane.batch().checkpoint
     assert acknowledging(store, key=None).sign_for(point) is None
     assert acknowledging(store, head_time_s=None).sign_for(point) is None
+
+
+def test_it_signs_for_nothing_that_a_finalized_head_rules_out(
+    store: Store, lane: KitLane, take: Take
+) -> None:
+    """An adopted anchor may have more units than receipts that come later; those are never counted."""
+    lane.meter(1, 2, 3)
+    take(lane.batch())
+    point = lane.batch().checkpoint
+    for count, units, is_signed in ((2, 6, True), (3, 7, False), (2, 7, False), (4, 7, True)):
+        adopted = Checkpoint(lane.address, count, units, bytes(32))
+        assert (acknowledging(store, T0_S, finalized=adopted).sign_for(point) is not None) == is_signed
 
 
 def test_it_signs_for_nothing_that_it_does_not_hold(store: Store, lane: KitLane, take: Take) -> None:

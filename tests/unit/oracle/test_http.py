@@ -75,7 +75,7 @@ class Parts:
         self.registry = Registry(store, self.chain)  # type: ignore[arg-type]
         auth = PeerAuth(DOMAIN, OWN, None, frozenset)
         rosters = Rosters(store, Peers({}, OWN, auth, 1.0))
-        acks = Acknowledging(store, DOMAIN, key, self.status.head_time_s)
+        acks = Acknowledging(store, DOMAIN, key, self.status.head_time_s, lambda _lane: None)
         http = NodeHttp(
             store, self.writer, self.registry, rosters, auth, self.status, acks, OWN, {"signer": "me"}
         )
