@@ -343,3 +343,13 @@ def test_a_token_that_refuses_to_move_nothing_is_refused() -> None:
     """It could not be told from one that stands still: the clocks would never run."""
     with pytest.raises(Reverted, match="WindDown_TokenRefusesProbe"):
         World(Evm(), "NoZeroToken")
+
+
+def test_ether_is_refused(world: World) -> None:
+    stranger = world.people.stranger
+    world.evm.fund_ether(stranger.address, 10)
+    for contract in (world.wind_down, world.splitter, world.escrow):
+        for data in (b"", contract.selector("token"), b"\1\2\3\4"):
+            with pytest.raises(Reverted):
+                world.evm.raw_call(stranger, contract.address, data, value=1)
+        assert world.evm.ether(contract.address) == 0
