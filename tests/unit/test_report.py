@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
 import random
 from itertools import pairwise
 
@@ -23,6 +24,7 @@ from usufruct_protocol.roster import NO_ADDRESS, ConsentInterval, Roster, Roster
 from usufruct_protocol.sumtree import split_word
 
 from tests.reference import report as reference
+from tests.vectors import make_report
 
 CUSTODIAN = b"\xcc" * 20
 BIG = 2**96 - 1
@@ -679,3 +681,7 @@ def test_inv_42_a_record_used_without_consent_is_paid_for() -> None:
         dataclasses.replace(case, chain=chain, rosters={1: roster}, usage={1: {tag(502): 1}})
     )
     assert [split_word(word) for word in built.words] == [(b"\x02" * 20, 70)]
+
+
+def test_inv_38_the_golden_epoch_has_the_same_bytes_everywhere() -> None:
+    assert make_report.golden_output() == json.loads(make_report.FILE.read_text())
