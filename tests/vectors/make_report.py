@@ -3,9 +3,9 @@
     python -m tests.vectors.make_report
 
 Uses, roster weights with and without consent, income, a lane counted by its anchor, a roster that nobody has,
-and a committee that starts after a reserve, in one report. What pins the numbers is `tests/reference`; this pins
-the bytes: another implementation, or a later version of this one, has the same rules exactly if it gets the same
-hashes.
+and a committee that starts after a reserve, in one report. What pins the numbers is `tests/reference`; this
+pins the bytes: another implementation, or a later version of this one, has the same rules exactly if it gets
+the same hashes.
 """
 
 from __future__ import annotations
