@@ -409,5 +409,5 @@ def test_inv_01_11_13_29_30_43_hold_in_any_history_that_ends() -> None:
     assert profile is not None
     run_state_machine_as_test(
         UntilTheEnd,
-        settings=settings(profile, max_examples=max(10, profile.max_examples // 4), stateful_step_count=30),
+        settings=settings(profile, max_examples=max(10, profile.max_examples // 8), stateful_step_count=30),
     )

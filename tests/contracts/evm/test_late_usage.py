@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.contracts.evm.chain import Reverted
@@ -161,10 +161,13 @@ def test_inv_31_nobody_else_draws_late(closed: Ending) -> None:
             closed.world.escrow.drawLate(closed.license_id, 5_000, 5_000, sender=caller)
 
 
+FEWER = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
+"""Each example is a whole history with an end."""
 prices = st.integers(1, 5 * 10**6)
 shown_units = st.lists(st.tuples(st.integers(0, 1), st.integers(0, 10**5)), max_size=5)
 
 
+@FEWER
 @given(prices, st.integers(1, 2_000), st.integers(0, 10**5), st.lists(shown_units, max_size=3))
 def test_inv_12_late_charges_are_what_the_reference_computes(
     shared_world: World, price: int, cap: int, deposit: int, rounds: list[list[tuple[int, int]]]

@@ -96,6 +96,18 @@ def test_inv_31_a_note_younger_than_five_years_is_out_of_reach(young: Old) -> No
     young.schedule()
 
 
+def test_inv_31_a_payment_makes_no_tree_older(young: Old) -> None:
+    """Time of issue and paid sum share a slot, which each payment writes whole."""
+    splitter = young.world.splitter
+    before = splitter.tree(young.tree_id)
+    young.claim(0)
+    assert splitter.tree(young.tree_id) == before._replace(paid=60)
+    with pytest.raises(Reverted, match="RoyaltySplitter_TooYoung"):
+        young.schedule(notes((HEIR, 40)))
+    splitter.payRange(young.tree_id, 0, 1, young.tree.words, b"", sender=ALIVE)
+    assert splitter.tree(young.tree_id) == before._replace(paid=100)
+
+
 def test_inv_31_the_notice_takes_ninety_days(old: Old) -> None:
     with pytest.raises(Reverted, match="RoyaltySplitter_NothingScheduled"):
         old.execute()
