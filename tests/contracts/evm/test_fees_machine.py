@@ -315,12 +315,12 @@ class FeesHistory(RuleBasedStateMachine):
 # Longer than the others: a failing history is shortened before it is shown.
 @pytest.mark.timeout(900)
 def test_the_money_of_fees_adds_up_over_any_history() -> None:
-    """A quarter of the profile's examples, each some 50 moves long."""
+    """An eighth of the profile's examples, each some 50 moves long."""
     profile = settings.default
     assert profile is not None
     run_state_machine_as_test(
         FeesHistory,
-        settings=settings(profile, max_examples=max(10, profile.max_examples // 4), stateful_step_count=50),
+        settings=settings(profile, max_examples=max(10, profile.max_examples // 8), stateful_step_count=50),
     )
 
 

@@ -577,6 +577,8 @@ def test_neighbors_are_the_deployments(world: World) -> None:
 
 # -- any history ---------------------------------------------------------------------------------------------
 
+# Each example signs a lot: a third of the profile's number, and more of them at night.
+EXAMPLES = max(50, (settings.default.max_examples if settings.default else 0) // 3)
 hours = st.integers(0, 60)
 tags = st.integers(1, 4)
 
@@ -600,7 +602,7 @@ looks_of_a_gateway = st.tuples(st.one_of(st.just(23), st.integers(0, 30)), stale
 long_consents = tags.map(lambda tag: [(0, 500, tag)])
 
 
-@settings(max_examples=80)
+@settings(max_examples=EXAMPLES)
 @given(
     st.lists(st.tuples(hours, st.one_of(consents(), long_consents, tags)), min_size=1, max_size=7),
     st.lists(looks_of_a_gateway, min_size=1, max_size=5),
@@ -659,7 +661,7 @@ def serve_and_accuse(
     assert scene.bond == BOND
 
 
-@settings(max_examples=100)
+@settings(max_examples=EXAMPLES)
 @given(consents(), st.dictionaries(tags, hours, max_size=4), st.integers(24, 130), st.integers(-1, 1))
 def test_what_a_row_forbids_equals_the_reference(
     shared_world: World, found: list[tuple[int, int, int]], revoked: dict[int, int], at_h: int, off_ms: int
