@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from usufruct_chain.roles import ADMIN_ROLE, COUNCIL_ROLE, GUARDIAN_ROLE
 
@@ -54,6 +54,7 @@ from tests.contracts.wire import ZERO_ADDRESS, account, keccak, sign, typed_dige
 STRANGER = account("stranger")
 NEWCOMER = account("newcomer")
 TIMELOCK = account("timelock")
+FEWER = settings(max_examples=max(10, settings().max_examples // 2))  # each is a chain of its own
 REASON = keccak(b"minutes of the meeting")
 REFUSALS = (
     "CouncilSeat_HoldsSeat",
@@ -230,6 +231,7 @@ def test_a_vote_cannot_be_delegated_in_person_or_by_signature(evm: Evm, bench: C
     assert (seat.getVotes(holder), seat.getVotes(NEWCOMER)) == (1, 0)
 
 
+@FEWER
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 6), st.integers(0, 2 * DAY)), max_size=25))
 def test_votes_of_any_past_moment_are_the_seats_of_that_moment(steps: list[tuple[int, int, int]]) -> None:
     """Any appointments, revocations and resignations, in any seconds, several in one too."""
@@ -443,6 +445,7 @@ def test_the_quorum_is_a_share_of_all_seats_rounded_up(evm: Evm, seats: int, per
     assert council.governor.quorum(evm.timestamp - 1) == -(-seats * percent // 100) >= 1
 
 
+@FEWER
 @given(
     st.integers(3, 9).flatmap(
         lambda seats: st.tuples(

@@ -13,6 +13,7 @@ from functools import cached_property
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from usufruct_chain.roles import ADMIN_ROLE, COUNCIL_ROLE, FUNCTION_ROLES, GUARDIAN_ROLE, ROLE_NAMES
 from usufruct_protocol.report_types import EpochReport
 
@@ -30,9 +31,10 @@ PAYEES = [account(f"payee {number}") for number in range(len(NOTES))]
 AUDITOR = account("auditor")
 STRANGER = account("stranger")
 GATE_NAMES = {*GATES, "AccessManagedUnauthorized"}
-SEQUENCES = 40
+EXAMPLES = settings().max_examples  # small in CI, 10,000 at night
+SEQUENCES = 40 + EXAMPLES // 5
 CALLS_PER_SEQUENCE = 60
-TRIES_PER_FUNCTION = 4
+TRIES_PER_FUNCTION = 2 + EXAMPLES // 500
 
 
 @pytest.fixture(scope="module")
