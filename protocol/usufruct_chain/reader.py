@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState, MeterKind
 from usufruct_protocol.errors import InputRejected, Transient
@@ -24,6 +24,24 @@ from usufruct_chain.views import ViewCall
 
 _STATES_KEPT = 16
 _CALLS_PER_LICENSE = 5
+
+
+class _Frame(NamedTuple):
+    """What the first round trip of a whole read answers."""
+
+    settlement: SettlementState
+    epoch_seconds: int
+    note_minimum: int
+    reserve_issued_epoch: int
+    pool: int
+    custodian: str
+    consent_root: bytes
+    license_count: int
+    lane_count: int
+
+    @property
+    def epoch(self) -> int:
+        return self.settlement.last_epoch + 1
 
 
 class Reader:
@@ -110,8 +128,41 @@ class Reader:
         3 per lane.
         Raises: InputRejected if the registry holds a meter kind that this version does not know.
         """
+        block, frame = self._read_frame(block_hash)
+        previous_report_hash, version, reserve_first, licenses, lanes = self._read_entries(block_hash, frame)
+        signers, anchors, revoked_at_s = self._read_dependent(block_hash, frame, version, lanes)
+        return ChainState(
+            chain_id=self.contracts.deployment.chain_id,
+            settlement=parse_address(self.contracts.deployment.settlement),
+            epoch=frame.epoch,
+            previous_report_hash=previous_report_hash,
+            previous_period_end_s=frame.settlement.last_period_end_s,
+            epoch_seconds=frame.epoch_seconds,
+            cutoff_block=block.number,
+            cutoff_block_hash=block.hash,
+            cutoff_time_s=block.timestamp_s,
+            next_attempt=frame.settlement.next_attempt,
+            signer_set_version=version,
+            signers=tuple(parse_address(signer) for signer in signers),
+            pool=frame.pool,
+            note_minimum=frame.note_minimum,
+            custodian=parse_address(frame.custodian),
+            consent_root=frame.consent_root,
+            licenses=tuple(
+                _license_from(license_id, *answers) for license_id, answers in enumerate(licenses, start=1)
+            ),
+            lanes=tuple(
+                _lane_from(number, *answers)
+                for number, answers in enumerate(zip(lanes, anchors, revoked_at_s, strict=True))
+            ),
+            reserve_first=reserve_first,
+            reserve_issued_epoch=frame.reserve_issued_epoch,
+        )
+
+    def _read_frame(self, block_hash: bytes) -> tuple[Block, _Frame]:
+        """The first round trip: where reporting stands, and how much there is to read."""
         views = self._views
-        block, first = self._read_at(
+        block, (state, *numbers) = self._read_at(
             block_hash,
             [
                 views.settlement.state(),
@@ -125,66 +176,45 @@ class Reader:
                 views.registry.laneCount(),
             ],
         )
-        state, epoch_seconds, note_minimum, reserve_issued_epoch, pool, custodian, consent_root, *counts = (
-            first
-        )
-        license_count, lane_count = counts
-        settlement = SettlementState(*state)
-        epoch = settlement.last_epoch + 1
+        return block, _Frame(SettlementState(*state), *numbers)
+
+    def _read_entries(
+        self, block_hash: bytes, frame: _Frame
+    ) -> tuple[bytes, int, bool, list[list[Any]], list[Any]]:
+        """The second: last report, committee, and every license and lane."""
+        views = self._views
+        per_license = [
+            call for number in range(1, frame.license_count + 1) for call in self._license_calls(number)
+        ]
         previous_report_hash, version, reserve_first, *entries = self.query(
             [
-                views.settlement.reportHash(settlement.last_epoch),
-                views.committee.versionFor(epoch),
-                views.committee.issuesReserveFirst(epoch),
-                *(
-                    call
-                    for license_id in range(1, license_count + 1)
-                    for call in self._license_calls(license_id)
-                ),
-                *(views.registry.laneAt(number) for number in range(lane_count)),
+                views.settlement.reportHash(frame.settlement.last_epoch),
+                views.committee.versionFor(frame.epoch),
+                views.committee.issuesReserveFirst(frame.epoch),
+                *per_license,
+                *(views.registry.laneAt(number) for number in range(frame.lane_count)),
             ],
             block_hash,
         )
-        per_license = _CALLS_PER_LICENSE * license_count
-        licenses = [entries[at : at + _CALLS_PER_LICENSE] for at in range(0, per_license, _CALLS_PER_LICENSE)]
-        lanes = entries[per_license:]
-        period_end_s = settlement.last_period_end_s + epoch_seconds
+        ends = range(_CALLS_PER_LICENSE, len(per_license) + 1, _CALLS_PER_LICENSE)
+        licenses = [entries[end - _CALLS_PER_LICENSE : end] for end in ends]
+        return previous_report_hash, version, reserve_first, licenses, entries[len(per_license) :]
+
+    def _read_dependent(
+        self, block_hash: bytes, frame: _Frame, version: int, lanes: Sequence[Any]
+    ) -> tuple[Sequence[str], list[Any], list[int]]:
+        """The third: signers of the version, and each lane's anchor and revocation."""
+        views = self._views
+        period_end_s = frame.settlement.last_period_end_s + frame.epoch_seconds
         (signers, _from_epoch), *more = self.query(
             [
                 views.committee.signersOf(version),
                 *(views.anchors.anchorAt(lane, period_end_s) for lane, *_ in lanes),
-                *(views.registry.laneRevokedAt(number) for number in range(lane_count)),
+                *(views.registry.laneRevokedAt(number) for number in range(frame.lane_count)),
             ],
             block_hash,
         )
-        anchors, revoked_at_s = more[:lane_count], more[lane_count:]
-        return ChainState(
-            chain_id=self.contracts.deployment.chain_id,
-            settlement=parse_address(self.contracts.deployment.settlement),
-            epoch=epoch,
-            previous_report_hash=previous_report_hash,
-            previous_period_end_s=settlement.last_period_end_s,
-            epoch_seconds=epoch_seconds,
-            cutoff_block=block.number,
-            cutoff_block_hash=block.hash,
-            cutoff_time_s=block.timestamp_s,
-            next_attempt=settlement.next_attempt,
-            signer_set_version=version,
-            signers=tuple(parse_address(signer) for signer in signers),
-            pool=pool,
-            note_minimum=note_minimum,
-            custodian=parse_address(custodian),
-            consent_root=consent_root,
-            licenses=tuple(
-                _license_from(license_id, *answers) for license_id, answers in enumerate(licenses, start=1)
-            ),
-            lanes=tuple(
-                _lane_from(number, *answers)
-                for number, answers in enumerate(zip(lanes, anchors, revoked_at_s, strict=True))
-            ),
-            reserve_first=reserve_first,
-            reserve_issued_epoch=reserve_issued_epoch,
-        )
+        return signers, more[: frame.lane_count], more[frame.lane_count :]
 
     def report_hash(self, epoch: int, block_hash: bytes | None = None) -> bytes:
         """Return the hash of an epoch's pending or finalized report, 32 zero bytes when there is none.
