@@ -684,6 +684,23 @@ def test_inv_24_the_report_is_held_until_the_last_of_many_disputes_and_no_longer
     finalize(world, report)
 
 
+def test_a_report_that_was_released_is_held_again_by_the_next_question(scene: Scene) -> None:
+    world = scene.world
+    report, vector = scene.pending()
+    for number in range(2):
+        asked = ask_head(world, report, number)
+        assert world.settlement.openDisputes() == 1
+        answer(scene, asked, shown_by(scene.lanes[number], vector))
+        assert world.settlement.openDisputes() == 0
+    last = [ask_head(world, report, 2), ask_units(world, report)]
+    assert world.settlement.openDisputes() == 1
+    answer(scene, last[0], shown_by(scene.lanes[2], vector))
+    window_over(world)
+    with refuses("UsageSettlement_DisputeOpen"):
+        finalize(world, report)
+    condemn(world, last[1], report)
+
+
 @pytest.mark.parametrize("killer", ["guardian", "council", "proof", "dispute"])
 def test_a_report_killed_otherwise_gives_bonds_back_and_takes_no_answers(scene: Scene, killer: str) -> None:
     world = scene.world

@@ -6,6 +6,7 @@ from contextlib import nullcontext
 from typing import Any
 
 import pytest
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -434,4 +435,8 @@ class Bonds(RuleBasedStateMachine):
 
 
 def test_inv_27_random_histories_keep_every_base_unit_of_the_bonds() -> None:
-    run_state_machine_as_test(Bonds)
+    """A fifth of the profile's examples, each some fifty moves long."""
+    profile = settings.default
+    assert profile is not None
+    examples = max(10, profile.max_examples // 5)
+    run_state_machine_as_test(Bonds, settings=settings(profile, max_examples=examples))
