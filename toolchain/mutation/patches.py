@@ -12,6 +12,7 @@ import argparse
 import json
 import logging
 from pathlib import Path
+from typing import Any
 
 from slither import Slither  # type: ignore[import-not-found]  # only in .venv-analysis
 from slither.tools.mutator.mutators import all_mutators  # type: ignore[import-not-found]
@@ -34,20 +35,17 @@ def main() -> None:
     )
     (contract,) = slither.get_contract_from_name(given.source.stem)
     found = []
-    for mutator in vars(all_mutators).values():
-        if (
-            isinstance(mutator, type)
-            and issubclass(mutator, AbstractMutator)
-            and mutator.NAME not in ("", "FHR")
-        ):
+    mutators: list[Any] = [one for one in vars(all_mutators).values() if isinstance(one, type)]
+    for mutator in mutators:
+        if issubclass(mutator, AbstractMutator) and mutator.NAME not in ("", "FHR"):
             found += patches_of(mutator, contract)
     unique = {(fault["start"], fault["end"], fault["new"]): fault for fault in found}
     print(json.dumps([unique[key] for key in sorted(unique)]))
 
 
-def patches_of(mutator: type, contract: object) -> list[dict[str, object]]:
+def patches_of(mutator: Any, contract: Any) -> list[dict[str, object]]:
     """The faults of one operator, within the contract's own file."""
-    made = mutator(contract.compilation_unit, 0, "", "", contract, None, False, Path(), [], rate=100)  # type: ignore[attr-defined]
+    made = mutator(contract.compilation_unit, 0, "", "", contract, None, False, Path(), [], rate=100)
     listed = made._mutate().get("patches", {}).get(made.in_file, [])
     return [
         {
