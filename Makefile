@@ -92,6 +92,10 @@ replay: setup ## The same path on recorded usage (USAGE= PEOPLE= ATTRIBUTION= MA
 prove: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Prove what tests/proofs says, for all inputs
 	$(PY) -m toolchain.prove $(PROVE_ARGS)
 
+.PHONY: slither
+slither: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Static analysis; docs/security.md answers each finding
+	$(PY) -m toolchain.slither
+
 .PHONY: nightly
 nightly: setup $(SOLC) prove ## Long profiles: proofs, random histories, 1,200,000 bent calls
 	USUFRUCT_ABUSE_CALLS=1200000 HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -n auto --dist worksteal \

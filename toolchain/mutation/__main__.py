@@ -130,7 +130,7 @@ def copy_sources(root: Path) -> None:
 
 def is_noticed(artifacts: Path, tests: list[str]) -> bool:
     """Whether a test fails. Any other end than success or a failed test is an error of this program's."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
+    command = [sys.executable, "-m", "pytest", "-q", "-x", *tests]
     settings = {**os.environ, "USUFRUCT_TEST_ARTIFACTS": str(artifacts), "HYPOTHESIS_PROFILE": "mutation"}
     try:
         ran = subprocess.run(
