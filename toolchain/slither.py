@@ -91,8 +91,9 @@ def place(element: dict[str, Any]) -> str:
 
 
 def answers(text: str) -> set[Finding]:
-    """The rows of the page, one for each place that they name."""
-    rows = (_ROW.match(line) for line in text.splitlines())
+    """The rows of the page's own section, one for each place that they name."""
+    section = text.split("## Static analysis", 1)[1].split("\n## ", 1)[0]
+    rows = (_ROW.match(line) for line in section.splitlines())
     return {
         (row[1], where.strip("` "))
         for row in rows
