@@ -294,6 +294,7 @@ def test_a_revoked_lane_is_read_with_its_time(here: World) -> None:
     challenges = here.contracts.deployment.challenges
     here.chain.set_balance([challenges])
     here.chain.w3.provider.make_request("anvil_impersonateAccount", [challenges])  # type: ignore[arg-type]
-    here.contracts.registry.functions.revokeLane(1).transact({"from": challenges})
+    sent = here.contracts.registry.functions.revokeLane(1).transact({"from": challenges})
+    here.chain.w3.eth.wait_for_transaction_receipt(sent)
     head = here.reader.head()
     assert [lane.revoked_at_s for lane in here.reader.read(head.hash).lanes] == [0, head.timestamp_s, 0]
