@@ -454,3 +454,19 @@ def test_inv_04_a_caller_cannot_burn_a_turn_by_giving_little_gas(world: World, b
                 # a wallet that takes money was not skipped for want of gas
                 assert moved == [1, 2, 4, 8] if by_range else moved == [0, 0, 4, 0]
     assert outcomes == {"refused", "paid"}
+
+
+def test_inv_08_a_tree_is_issued_once(world: World) -> None:
+    """The settlement never asks twice; the splitter would not do it either."""
+    issued = issue(world, [10, 20])
+    tree = issued.tree
+    with pytest.raises(Reverted, match="RoyaltySplitter_TreeExists"):
+        world.splitter.issue(issued.tree_id, tree.root, tree.total, tree.count, sender=world.settlement)
+
+
+@pytest.mark.parametrize("gas", [90_000, 130_000])
+def test_inv_04_a_range_that_is_given_too_little_gas_says_so(world: World, gas: int) -> None:
+    issued = issue(world, [10, 20])
+    with pytest.raises(Reverted, match="RoyaltySplitter_LowGas"):
+        issued.pay(0, 1, gas=gas)
+    assert issued.paid == 0

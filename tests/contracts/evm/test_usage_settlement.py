@@ -489,3 +489,24 @@ def build_with(world: World, wrong: dict[str, dict[str, str]]) -> None:
         sender=builder,
     )  # fmt: skip
     build(world, committee=committee, escrow=escrow, splitter=splitter)
+
+
+def test_inv_17_a_period_is_never_shorter_than_an_epoch(world: World) -> None:
+    """Else a committee could fit a year of caps into an hour."""
+    earliest = world.genesis + EPOCH_SECONDS
+    world.until(earliest)
+    short = world.report(period_end=earliest - 1)
+    with pytest.raises(Reverted, match="UsageSettlement_EpochTooShort") as refusal:
+        world.submit(short)
+    assert refusal.value.arguments == (earliest - 1, earliest)
+    world.submit(world.report(period_end=earliest))
+
+
+def test_a_report_has_at_most_a_hundred_lines(world: World) -> None:
+    for _ in range(101):
+        world.accept()
+    lines = [(number, 0, 0) for number in range(1, 102)]
+    with pytest.raises(Reverted, match="UsageSettlement_TooManyLines") as refusal:
+        world.post(lines)
+    assert refusal.value.arguments == (101,)
+    world.post(lines[:100])

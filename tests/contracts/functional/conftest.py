@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from dataclasses import replace
 
 import brownie
@@ -12,6 +13,7 @@ from usufruct_chain import contract_set
 from usufruct_chain.artifacts import CONTRACTS, of_place
 from usufruct_chain.roles import COUNCIL_ROLE, GUARDIAN_ROLE
 from usufruct_protocol.terms import LaneRegistration, LicenseOffer
+from web3.exceptions import TransactionNotFound
 
 from tests.contracts.functional.scene import Nodes, now
 from tests.contracts.system import FOREVER, TEMPLATE, committee_of, system_config
@@ -31,6 +33,22 @@ from tests.contracts.wire import (
 def quick_collection():
     """Brownie collects garbage at every undo, half a second each; what a session begins with is none."""
     gc.freeze()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def patient_lookup():
+    """A busy dev chain counts a transaction a moment before it can show it; Brownie would call it dropped."""
+    look_up = brownie.web3.eth.get_transaction
+
+    def get_transaction(transaction_hash):
+        for _ in range(100):
+            try:
+                return look_up(transaction_hash)
+            except TransactionNotFound:
+                time.sleep(0.05)
+        return look_up(transaction_hash)
+
+    brownie.web3.eth.get_transaction = get_transaction
 
 
 @pytest.fixture(autouse=True)
