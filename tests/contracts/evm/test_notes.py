@@ -126,6 +126,16 @@ def test_inv_03_bits_do_not_leak_between_bitmap_words(world: World) -> None:
     assert issued.paid == sum(range(1, 301))
 
 
+@pytest.mark.parametrize("start", [0, 8, 248, 256, 264])
+def test_inv_03_a_range_marks_its_own_notes_wherever_it_begins(world: World, start: int) -> None:
+    issued = issue(world, list(range(1, 273)))
+    paid = issued.pay(start, 3)
+    assert paid == sum(range(start + 1, start + 9))
+    assert [index for index in range(272) if issued.is_paid(index)] == list(range(start, start + 8))
+    assert issued.pay(start, 3) == 0
+    assert issued.paid == paid
+
+
 def test_notes_of_a_shared_payee_are_all_paid(world: World) -> None:
     payee = account("payee with three notes")
     same = word(payee.address, 5)
