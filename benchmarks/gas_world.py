@@ -14,7 +14,7 @@ from usufruct_chain.sender import Sender
 from usufruct_protocol.eip712 import epoch_report_hash
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.report_types import EpochReport, ReportLine
-from usufruct_protocol.signing import address_of, checksum_address, parse_address
+from usufruct_protocol.signing import LocalSigner, address_of, checksum_address, parse_address
 from usufruct_protocol.sumtree import NoteTree, note_word, range_words
 from usufruct_protocol.terms import LicenseOffer, NoteRedirect
 from web3.contract.contract import ContractFunction
@@ -44,7 +44,7 @@ class GasWorld:
     def __init__(self, chain: Anvil, license_count: int) -> None:
         self._chain = chain
         deployer, self._anyone, self._buyer, self._council, self._guardian = (
-            Sender(chain.w3, key) for key in chain.keys[:5]
+            Sender(chain.w3, LocalSigner(key)) for key in chain.keys[:5]
         )
         self._contracts = self._deploy(deployer)
         self._previous_hash = bytes(32)

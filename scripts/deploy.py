@@ -32,7 +32,7 @@ from usufruct_chain.deployment import Deployment
 from usufruct_chain.rpc import Rpc, quantity
 from usufruct_chain.sender import Sender
 from usufruct_protocol.errors import ConfigInvalid, UsufructError
-from usufruct_protocol.signing import address_of, checksum_address
+from usufruct_protocol.signing import LocalSigner, address_of, checksum_address
 
 from scripts.devchain import BALANCE_WEI, dev_key
 
@@ -84,7 +84,7 @@ def run(given: argparse.Namespace) -> Deployment:
     config = read_config(given.config)
     w3 = connect(given.rpc)
     try:
-        deployment = deploy(Sender(w3, read_key(given.key_file)), config, state_file)
+        deployment = deploy(Sender(w3, LocalSigner(read_key(given.key_file))), config, state_file)
     finally:
         close(w3)
     deployment.save(given.out)
@@ -109,7 +109,7 @@ def dev(rpc_url: str) -> Deployment:
     """Deploy with keys that everyone knows, epochs of a day and a test token: on a dev chain only."""
     w3 = connect(rpc_url)
     try:
-        sender = Sender(w3, dev_key(0))
+        sender = Sender(w3, LocalSigner(dev_key(0)))
         rpc = Rpc(w3)
         rpc.request("anvil_setBalance", sender.address, hex(BALANCE_WEI))
         people = [checksum_address(address_of(dev_key(number))) for number in range(1, 12)]

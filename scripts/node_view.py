@@ -12,7 +12,7 @@ from usufruct_protocol.bundle import LANES, WORDS, unpack_lanes, unpack_words
 from usufruct_protocol.errors import Transient
 from usufruct_protocol.merkle import padded_root
 from usufruct_protocol.receipts import RECORD_SIZE, Checkpoint
-from usufruct_protocol.signing import address_of
+from usufruct_protocol.signing import LocalSigner, address_of
 
 from scripts.network import Network
 from scripts.world import World
@@ -26,7 +26,9 @@ class NodeView:
     def __init__(self, world: World, network: Network, index: int = 0) -> None:
         asker = network.keys[(index + 1) % len(network.keys)]
         signers = tuple(address_of(key) for key in network.keys)
-        auth = PeerAuth(settlement_domain(world.deployment), address_of(asker), asker, lambda: signers)
+        auth = PeerAuth(
+            settlement_domain(world.deployment), address_of(asker), LocalSigner(asker), lambda: signers
+        )
         self._reader = world.reader
         self._peer = Peer(address_of(network.keys[index]), network.urls[index], auth, TIMEOUT_S)
 

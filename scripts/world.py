@@ -26,7 +26,7 @@ from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.money import SplitBps
 from usufruct_protocol.roster import Roster
-from usufruct_protocol.signing import address_of, checksum_address, parse_address
+from usufruct_protocol.signing import LocalSigner, address_of, checksum_address, parse_address
 from usufruct_protocol.terms import LicenseOffer
 
 from scripts.devchain import Anvil, dev_key
@@ -102,12 +102,12 @@ class World:
     @cached_property
     def relayer(self) -> Sender:
         """An account that may send what anyone may."""
-        return Sender(self.contracts.w3, self.chain.keys[RELAYER])
+        return Sender(self.contracts.w3, LocalSigner(self.chain.keys[RELAYER]))
 
     @cached_property
     def buyer(self) -> Sender:
         """The account that accepts the licenses and owns the lanes."""
-        return Sender(self.contracts.w3, self.chain.keys[BUYER])
+        return Sender(self.contracts.w3, LocalSigner(self.chain.keys[BUYER]))
 
     @property
     def signer_keys(self) -> list[bytes]:
@@ -125,14 +125,17 @@ class World:
 
     def approve(self, owner: Sender, spender: str, amount_base_units: int) -> None:
         """Mint to somebody and let a contract pull it."""
-        deployer, token = Sender(self.contracts.w3, self.chain.keys[DEPLOYER]), self.contracts.token.functions
+        deployer, token = (
+            Sender(self.contracts.w3, LocalSigner(self.chain.keys[DEPLOYER])),
+            self.contracts.token.functions,
+        )
         deployer.send(token.mint(owner.address, amount_base_units))
         owner.send(token.approve(spender, amount_base_units))
         self.minted_base_units += amount_base_units
 
     def fund(self, license_id: int, amount_base_units: int, salt: str) -> None:
         """Mint to the buyer and move it into a license's escrow by EIP-3009; the relayer carries it."""
-        deployer = Sender(self.contracts.w3, self.chain.keys[DEPLOYER])
+        deployer = Sender(self.contracts.w3, LocalSigner(self.chain.keys[DEPLOYER]))
         deployer.send(self.contracts.token.functions.mint(self.buyer.address, amount_base_units))
         self.minted_base_units += amount_base_units
         self.relayer.send(
@@ -156,7 +159,7 @@ def found_world(
 ) -> World:
     """Deploy on a running chain and bring every license to the point where its first call can be metered."""
     deployment = deploy(
-        Sender(connect(chain.rpc_url), chain.keys[DEPLOYER]), _config(chain, clock, note_minimum)
+        Sender(connect(chain.rpc_url), LocalSigner(chain.keys[DEPLOYER])), _config(chain, clock, note_minimum)
     )
     world = World(chain, deployment, folder)
     deployment.save(world.deployment_file)
@@ -200,7 +203,7 @@ def _post_operator_bonds(world: World) -> None:
 
 
 def _found_license(world: World, number: int, plan: LicensePlan, node_urls: Sequence[str]) -> License:
-    steward = Sender(world.contracts.w3, world.chain.keys[STEWARD])
+    steward = Sender(world.contracts.w3, LocalSigner(world.chain.keys[STEWARD]))
     offer = _offer(world, number, plan)
     signature = sign_offer(world.deployment, offer, world.chain.keys[STEWARD])
     world.buyer.send(calls.accept_offer(world.contracts, offer, signature))

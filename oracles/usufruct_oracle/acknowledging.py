@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.receipts import Checkpoint, CheckpointAck
-from usufruct_protocol.signing import sign_digest
+from usufruct_protocol.signing import Signer
 
 from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.lane_sync import contradicts
@@ -44,13 +44,13 @@ class Acknowledging:
         self,
         store: Store,
         domain_separator: bytes,
-        private_key: bytes | None,
+        signer: Signer | None,
         head_time_s: Callable[[], int | None],
         finalized_head: Callable[[bytes], Checkpoint | None],
     ) -> None:
         self._store = store
         self._domain = domain_separator
-        self._key = private_key
+        self._signer = signer
         self._head_time_s = head_time_s
         self._finalized_head = finalized_head
 
@@ -62,7 +62,7 @@ class Acknowledging:
         To be called after the commit that stored it: what is frozen by now is then seen.
         """
         head_time_s = self._head_time_s()
-        if self._key is None or head_time_s is None:
+        if self._signer is None or head_time_s is None:
             return None
         if contradicts(point, self._finalized_head(point.lane)):
             return None
@@ -77,4 +77,4 @@ class Acknowledging:
             return None
         received_at = max(head_time_s, last_cutoff_s + 1, last_issued_at_ms // 1000 + 1)
         ack = CheckpointAck(point.struct_hash(), received_at)
-        return SignedAck(ack, sign_digest(self._key, typed_digest(self._domain, ack.struct_hash())))
+        return SignedAck(ack, self._signer.sign_digest(typed_digest(self._domain, ack.struct_hash())))

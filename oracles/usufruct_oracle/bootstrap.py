@@ -13,7 +13,7 @@ from usufruct_chain.deployment import Deployment
 from usufruct_chain.deployment_check import open_contracts
 from usufruct_chain.sender import Sender
 from usufruct_chain.signatures import settlement_domain
-from usufruct_protocol.signing import ZERO_ADDRESS, address_of, checksum_address
+from usufruct_protocol.signing import ZERO_ADDRESS, LocalSigner, Signer, checksum_address
 
 from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.adoption import Adoption
@@ -65,7 +65,7 @@ class Access:
 
     deployment: Deployment
     contracts: Contracts
-    key: bytes | None
+    signer: Signer | None
     own_address: bytes
     domain_separator: bytes
 
@@ -76,10 +76,11 @@ def open_access(settings: Settings) -> Access:
     Raises: ConfigInvalid, Transient.
     """
     key = settings.private_key()
+    signer = None if key is None else LocalSigner(key)
     deployment = Deployment.load(settings.deployment)
     contracts = open_contracts(connect(settings.rpc_url), deployment)
-    own_address = ZERO_ADDRESS if key is None else address_of(key)
-    return Access(deployment, contracts, key, own_address, settlement_domain(deployment))
+    own_address = ZERO_ADDRESS if signer is None else signer.address
+    return Access(deployment, contracts, signer, own_address, settlement_domain(deployment))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,7 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     Raises: ConfigInvalid, Transient.
     """
     access = open_access(settings)
-    auth = PeerAuth(access.domain_separator, access.own_address, access.key, frozenset)
+    auth = PeerAuth(access.domain_separator, access.own_address, access.signer, frozenset)
     peers = Peers(settings.peers, access.own_address, auth, settings.peer_timeout_seconds)
     store = Store(settings.database, exclusive=False) if settings.database.exists() else None
     try:
@@ -126,11 +127,11 @@ def bootstrap(settings: Settings) -> Node:
         store.bind_identity(identity)
         writer = IntakeWriter(store, Intake(access.domain_separator))
         registry = Registry(store, ChainClient(access.contracts, None))
-        auth = PeerAuth(access.domain_separator, own_address, access.key, registry.signers)
+        auth = PeerAuth(access.domain_separator, own_address, access.signer, registry.signers)
         peers = Peers(settings.peers, own_address, auth, settings.peer_timeout_seconds)
         rosters = Rosters(store, peers)
         status = NodeStatus()
-        sender = None if access.key is None else Sender(access.contracts.w3, access.key)
+        sender = None if access.signer is None else Sender(access.contracts.w3, access.signer)
         chain = ChainClient(access.contracts, sender)
         patience_seconds = min(settings.attempt_seconds / 4, _PATIENCE_POLLS * settings.poll_seconds)
         stagger = Stagger(settings.stagger_seconds)
@@ -147,7 +148,7 @@ def bootstrap(settings: Settings) -> Node:
             rosters,
             Vectors(store, sync, peers, rosters, own_address, patience_seconds),
             Reporting(store, rosters),
-            Voting(store, peers, access.domain_separator, access.key),
+            Voting(store, peers, access.domain_separator, access.signer),
             Submission(chain, stagger),
             Payment(store, chain, stagger),
             status,
@@ -155,7 +156,7 @@ def bootstrap(settings: Settings) -> Node:
             deployment.epoch_seconds,
         )
         acks = Acknowledging(
-            store, access.domain_separator, access.key, status.head_time_s, adoption.finalized_head
+            store, access.domain_separator, access.signer, status.head_time_s, adoption.finalized_head
         )
         app = NodeHttp(store, writer, registry, rosters, auth, status, acks, own_address, {**identity}).app()
     except BaseException:

@@ -14,7 +14,7 @@ from typing import Final
 
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.keccak import keccak256
-from usufruct_protocol.signing import address_of, recover, sign_digest
+from usufruct_protocol.signing import Signer, recover
 
 HEADER: Final = "Usufruct-Peer"
 MAX_AGE_S: Final = 60
@@ -39,23 +39,23 @@ class PeerAuth:
         self,
         domain_separator: bytes,
         own_address: bytes,
-        private_key: bytes | None,
+        signer: Signer | None,
         signers: Callable[[], Collection[bytes]],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._domain = domain_separator
         self._own_address = own_address
-        self._key = private_key
+        self._signer = signer
         self._signers = signers
         self._clock = clock
 
     def header(self, to: bytes, method: str, path: str) -> dict[str, str]:
         """Return the header for a request to the node of signer `to`; none without a key."""
-        if self._key is None:
+        if self._signer is None:
             return {}
         at_s = int(self._clock())
-        signature = sign_digest(self._key, self._digest(to, method, path, at_s))
-        return {HEADER: f"{at_s} 0x{address_of(self._key).hex()} 0x{signature.hex()}"}
+        signature = self._signer.sign_digest(self._digest(to, method, path, at_s))
+        return {HEADER: f"{at_s} 0x{self._signer.address.hex()} 0x{signature.hex()}"}
 
     def check(self, header: str | None, method: str, path: str) -> bytes:
         """Return the signer that made a request to this node. Raises: NotAPeer."""

@@ -62,7 +62,7 @@ def _chain(_settings: Settings, access: Access, reader: Reader) -> Iterator[Find
 
 def _signer(settings: Settings, access: Access, reader: Reader) -> Iterator[Finding]:
     signers = reader.read(reader.head().hash).signers
-    if access.key is None:
+    if access.signer is None:
         yield Finding(
             WARN, "signer", "no key: dry run, nothing is signed or sent", "set key_file in node.json"
         )

@@ -11,7 +11,7 @@ import logging
 
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import InputRejected
-from usufruct_protocol.signing import recover, sign_digest
+from usufruct_protocol.signing import Signer, recover
 
 from usufruct_oracle import epoch_store
 from usufruct_oracle.context import EpochContext
@@ -26,13 +26,11 @@ _log = logging.getLogger(__name__)
 class Voting:
     """Casts this node's vote, collects the others', and signs."""
 
-    def __init__(
-        self, store: Store, peers: Peers, domain_separator: bytes, private_key: bytes | None
-    ) -> None:
+    def __init__(self, store: Store, peers: Peers, domain_separator: bytes, signer: Signer | None) -> None:
         self._store = store
         self._peers = peers
         self._domain = domain_separator
-        self._key = private_key
+        self._signer = signer
 
     def advance(self, context: EpochContext, mine: StoredReport) -> None:
         """Show this node's vote, look at the others', sign when k agree."""
@@ -59,7 +57,7 @@ class Voting:
         return dict(sorted(signatures.items())[: context.quorum])
 
     def _cast(self, context: EpochContext, mine: StoredReport) -> None:
-        if context.own_index is None or self._key is None:
+        if context.own_index is None or self._signer is None:
             return
         epoch, attempt = mine.report.epoch, mine.report.attempt
         own_address = context.chain.signers[context.own_index]
@@ -107,7 +105,7 @@ class Voting:
 
         Never below the signing floor: what this key did before this database was made is not known here.
         """
-        if self._key is None:
+        if self._signer is None:
             return
         epoch, attempt = mine.report.epoch, mine.report.attempt
         with self._store.write() as db:
@@ -115,7 +113,7 @@ class Voting:
             floor = epoch_store.signing_floor(db)
             if floor is None or epoch < floor or (last is not None and last[:2] >= (epoch, attempt)):
                 return
-            signature = sign_digest(self._key, typed_digest(self._domain, mine.report_hash))
+            signature = self._signer.sign_digest(typed_digest(self._domain, mine.report_hash))
             epoch_store.put_signed(db, epoch, attempt, mine.report_hash, signature)
             vote = Vote(own_index, mine.report_hash, mine.bundle_hash, signature)
             epoch_store.put_vote(db, epoch, attempt, context.chain.signers[own_index], vote)

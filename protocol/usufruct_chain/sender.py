@@ -12,9 +12,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
-from eth_account import Account
 from usufruct_protocol.errors import Incompatible, Transient, UsufructError
 from usufruct_protocol.keccak import keccak256
+from usufruct_protocol.signing import Signer, checksum_address, parse_address
+from usufruct_protocol.transaction import Transaction
 from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.types import TxParams, TxReceipt
@@ -69,14 +70,15 @@ class _Terms:
 class Sender:
     """Sends transactions of one account, one at a time; threads take turns.
 
-    The private key is 32 bytes and never shown. `receipt_timeout_s` bounds the wait for a receipt, and the
-    wait for transactions that an earlier run left pending.
+    `receipt_timeout_s` bounds the wait for a receipt, and the wait for transactions that an earlier run left
+    pending.
     """
 
-    def __init__(self, w3: Web3, private_key: bytes, *, receipt_timeout_s: float = RECEIPT_TIMEOUT_S) -> None:
+    def __init__(self, w3: Web3, signer: Signer, *, receipt_timeout_s: float = RECEIPT_TIMEOUT_S) -> None:
         self._w3 = w3
         self._rpc = Rpc(w3)
-        self._account = Account.from_key(private_key)
+        self._signer = signer
+        self._address = checksum_address(signer.address)
         self._receipt_timeout_s = receipt_timeout_s
         self._known_chain_id: int | None = None
         self._turn = threading.Lock()
@@ -89,7 +91,7 @@ class Sender:
     @property
     def address(self) -> str:
         """The account, as EIP-55 text."""
-        return str(self._account.address)
+        return self._address
 
     def __repr__(self) -> str:
         return f"Sender({self.address})"
@@ -205,19 +207,16 @@ class Sender:
     def _sign(self, outgoing: _Outgoing, terms: _Terms, nonce: int, fee_percent: int) -> bytes:
         """The signed transaction. Its fee cap lasts for a doubling of the base fee."""
         tip_wei = terms.tip_wei * fee_percent // 100
-        fields: dict[str, Any] = {
-            "type": 2,
-            "chainId": self._chain_id(),
-            "nonce": nonce,
-            "gas": terms.gas,
-            "maxFeePerGas": 2 * terms.base_fee_wei * fee_percent // 100 + tip_wei,
-            "maxPriorityFeePerGas": tip_wei,
-            "value": outgoing.value_wei,
-            "data": outgoing.call_data,
-        }
-        if outgoing.to is not None:
-            fields["to"] = outgoing.to
-        return bytes(self._account.sign_transaction(fields).raw_transaction)
+        return Transaction(
+            chain_id=self._chain_id(),
+            nonce=nonce,
+            tip_per_gas_wei=tip_wei,
+            max_fee_per_gas_wei=2 * terms.base_fee_wei * fee_percent // 100 + tip_wei,
+            gas=terms.gas,
+            to=None if outgoing.to is None else parse_address(outgoing.to),
+            value_wei=outgoing.value_wei,
+            data=bytes.fromhex(outgoing.call_data.removeprefix("0x")),
+        ).signed(self._signer)
 
     def _wait(self, outgoing: _Outgoing, nonce: int, transaction_hash: bytes) -> TxReceipt:
         wanted: list[Request] = [

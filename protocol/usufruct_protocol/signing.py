@@ -1,10 +1,11 @@
 """secp256k1 signatures as contracts accept them: recoverable, low-s, v of 27 or 28.
 
-Keys are 32 bytes and live with the caller; nothing here keeps or prints them.
+Whoever signs holds a `Signer`: something with an address that signs digests, wherever its key lives. A key
+itself is 32 bytes; nothing here prints one.
 """
 
 import re
-from typing import Final
+from typing import Final, Protocol
 
 from coincurve import PrivateKey, PublicKey
 
@@ -19,6 +20,48 @@ ZERO_ADDRESS: Final = bytes(20)
 _ADDRESS_TEXT: Final = re.compile(r"0x[0-9a-fA-F]{40}")
 
 
+class Signer(Protocol):
+    """An account that signs: a key in memory, an external command, a device."""
+
+    @property
+    def address(self) -> bytes:
+        """The account, 20 bytes."""
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Sign 32 bytes; returns r ‖ s ‖ v (65 bytes), s in the lower half, v of 27 or 28.
+
+        Raises: InputRejected if the digest is not 32 bytes; Transient if the key cannot be reached now.
+        """
+
+
+class LocalSigner:
+    """A key in memory: never shown, never copied into a pickle, its point computed once.
+
+    Raises: InputRejected if the 32 bytes are no valid key.
+    """
+
+    __slots__ = ("_address", "_key")
+
+    def __init__(self, private_key: bytes) -> None:
+        self._key = _private_key(private_key)
+        self._address = _address_of_point(self._key.public_key)
+
+    @property
+    def address(self) -> bytes:
+        """The account, 20 bytes."""
+        return self._address
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        """Sign 32 bytes: the bytes of `sign_digest`, in less time. Raises: InputRejected."""
+        return _signed(self._key, digest)
+
+    def __repr__(self) -> str:
+        return f"LocalSigner({checksum_address(self._address)})"
+
+    def __reduce__(self) -> str:
+        raise InputRejected("a signer is not serialized: its key stays where it is")
+
+
 def address_of(private_key: bytes) -> bytes:
     """Return the 20-byte address of a private key. Raises: InputRejected if it is no valid key."""
     return _address_of_point(_private_key(private_key).public_key)
@@ -29,9 +72,7 @@ def sign_digest(private_key: bytes, digest: bytes) -> bytes:
 
     Raises: InputRejected if the key is invalid or the digest is not 32 bytes.
     """
-    check_bytes(digest, 32, "digest")
-    signature: bytes = _private_key(private_key).sign_recoverable(digest, hasher=None)
-    return signature[:64] + bytes((27 + signature[64],))
+    return _signed(_private_key(private_key), digest)
 
 
 def recover(digest: bytes, signature: bytes) -> bytes:
@@ -99,6 +140,12 @@ def parse_address(text: str) -> bytes:
             f"address {text} has a wrong checksum", hint="a digit or its case was mistyped; copy it again"
         )
     return address
+
+
+def _signed(key: PrivateKey, digest: bytes) -> bytes:
+    check_bytes(digest, 32, "digest")
+    signature: bytes = key.sign_recoverable(digest, hasher=None)
+    return signature[:64] + bytes((27 + signature[64],))
 
 
 def _private_key(private_key: bytes) -> PrivateKey:

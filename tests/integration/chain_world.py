@@ -16,7 +16,7 @@ from usufruct_chain.reader import Reader
 from usufruct_chain.sender import Sender
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.report_types import EpochReport, ReportLine
-from usufruct_protocol.signing import address_of, checksum_address, parse_address
+from usufruct_protocol.signing import LocalSigner, address_of, checksum_address, parse_address
 from usufruct_protocol.sumtree import NoteTree
 from usufruct_protocol.terms import LaneRegistration, LicenseOffer
 from web3.logs import DISCARD
@@ -205,7 +205,7 @@ def world(**chain_options: object) -> Iterator[World]:
     """A fresh chain at genesis time with everything deployed and every role able to pay gas."""
     options = {"timestamp": GENESIS_S, **chain_options}
     with Anvil(**options) as chain:  # type: ignore[arg-type]
-        roles = {role: Sender(chain.w3, dev_key(0, role)) for role in ROLES}
+        roles = {role: Sender(chain.w3, LocalSigner(dev_key(0, role))) for role in ROLES}
         chain.set_balance([sender.address for sender in roles.values()])
         config = world_config()
         deployment = deploy(roles["deployer"], config)

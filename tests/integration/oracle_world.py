@@ -20,7 +20,7 @@ from usufruct_protocol.batches import Batch
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.roster import Roster, RosterRow
-from usufruct_protocol.signing import address_of, checksum_address
+from usufruct_protocol.signing import LocalSigner, address_of, checksum_address
 
 from scripts.devchain import Anvil, dev_key
 from scripts.network import Network, Pace
@@ -206,7 +206,7 @@ def committee(
     network = Network(folder, keys, pace)
     config = replace(world_config(), signers=tuple(checksum_address(address_of(key)) for key in keys))
     with Anvil(timestamp=GENESIS_S) as chain, network:
-        roles = {role: Sender(chain.w3, dev_key(0, role)) for role in ROLES}
+        roles = {role: Sender(chain.w3, LocalSigner(dev_key(0, role))) for role in ROLES}
         chain.set_balance([*(sender.address for sender in roles.values()), *config.signers])
         deployment = deploy(roles["deployer"], config)
         contracts = open_contracts(chain.w3, deployment)

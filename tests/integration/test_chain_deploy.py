@@ -22,7 +22,7 @@ from usufruct_chain.rpc import Rpc
 from usufruct_chain.sender import Sender
 from usufruct_protocol.errors import ConfigInvalid, ContractRejected
 from usufruct_protocol.keccak import keccak256
-from usufruct_protocol.signing import checksum_address
+from usufruct_protocol.signing import LocalSigner, checksum_address
 
 from scripts import deploy as deploy_command
 from scripts.devchain import dev_key
@@ -247,5 +247,5 @@ def test_people_can_be_named_instead_of_a_council_and_a_community(here: World) -
 
 def test_a_dev_deployment_needs_nothing_but_an_endpoint(here: World) -> None:
     made = deploy_command.dev(here.chain.rpc_url)
-    assert Sender(here.chain.w3, dev_key(0)).address != made.settlement
+    assert Sender(here.chain.w3, LocalSigner(dev_key(0))).address != made.settlement
     open_contracts(here.chain.w3, made)

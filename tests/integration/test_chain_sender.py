@@ -16,7 +16,7 @@ from usufruct_chain.connection import close, connect
 from usufruct_chain.reverts import CallReverted
 from usufruct_chain.sender import Sender
 from usufruct_protocol.errors import ContractRejected, Transient
-from usufruct_protocol.signing import address_of
+from usufruct_protocol.signing import LocalSigner, address_of
 
 from scripts.devchain import Anvil, dev_key
 from tests.integration.chain_world import USDC, World, unchanged, world
@@ -168,11 +168,11 @@ def send_over_the_head(here: World, key: bytes, call: Any, nonce: int | None = N
 
 def test_a_sender_restarted_mid_way_waits_for_what_its_predecessor_left(here: World) -> None:
     key = dev_key(0, "steward")
-    before = Sender(here.chain.w3, key, receipt_timeout_s=0.3)
+    before = Sender(here.chain.w3, LocalSigner(key), receipt_timeout_s=0.3)
     with mining_stopped(here.chain):
         with pytest.raises(Transient, match=r"no receipt for cancelOffer within 0\.3 s"):
             before.send(cancel_offer(here, 1))
-        after = Sender(here.chain.w3, key, receipt_timeout_s=20)
+        after = Sender(here.chain.w3, LocalSigner(key), receipt_timeout_s=20)
         first_nonce = here.chain.w3.eth.get_transaction_count(after.address)
         sending, outcome = in_thread(lambda: after.send(cancel_offer(here, 2)))
         time.sleep(0.2)
@@ -193,8 +193,10 @@ def test_a_restarted_sender_does_not_do_the_same_thing_twice(here: World) -> Non
     key = dev_key(0, "steward")
     with mining_stopped(here.chain):
         with pytest.raises(Transient):
-            Sender(here.chain.w3, key, receipt_timeout_s=0.2).send(cancel_offer(here, 1))
-        sending, outcome = in_thread(lambda: Sender(here.chain.w3, key).send(cancel_offer(here, 1)))
+            Sender(here.chain.w3, LocalSigner(key), receipt_timeout_s=0.2).send(cancel_offer(here, 1))
+        sending, outcome = in_thread(
+            lambda: Sender(here.chain.w3, LocalSigner(key)).send(cancel_offer(here, 1))
+        )
         time.sleep(0.1)
         here.chain.mine()
         sending.join(20)
@@ -208,9 +210,9 @@ def test_a_transaction_that_stays_pending_is_replaced_at_a_higher_fee(here: Worl
     key = dev_key(0, "steward")
     with mining_stopped(here.chain):
         with pytest.raises(Transient):
-            Sender(here.chain.w3, key, receipt_timeout_s=0.2).send(cancel_offer(here, 1))
+            Sender(here.chain.w3, LocalSigner(key), receipt_timeout_s=0.2).send(cancel_offer(here, 1))
         stuck = here.chain.rpc("txpool_content")["pending"]
-        after = Sender(here.chain.w3, key, receipt_timeout_s=1.0)
+        after = Sender(here.chain.w3, LocalSigner(key), receipt_timeout_s=1.0)
         sending, outcome = in_thread(lambda: after.send(cancel_offer(here, wanted)))
         deadline = time.monotonic() + 10
         while here.chain.rpc("txpool_content")["pending"] == stuck:
@@ -225,7 +227,7 @@ def test_a_transaction_that_stays_pending_is_replaced_at_a_higher_fee(here: Worl
 
 def test_a_second_process_with_the_same_key_is_noticed(here: World) -> None:
     key = dev_key(0, "steward")
-    sender = Sender(here.chain.w3, key, receipt_timeout_s=10)
+    sender = Sender(here.chain.w3, LocalSigner(key), receipt_timeout_s=10)
     nonce = sender.next_nonce()
     with mining_stopped(here.chain):
         sending, outcome = in_thread(lambda: sender.send(cancel_offer(here, 1)))
@@ -254,7 +256,7 @@ def test_threads_of_one_sender_take_turns(here: World) -> None:
 
 
 def test_an_account_that_cannot_pay_gas_says_so(here: World) -> None:
-    poor = Sender(here.chain.w3, dev_key(0, "poor"))
+    poor = Sender(here.chain.w3, LocalSigner(dev_key(0, "poor")))
     with pytest.raises(Transient, match=f"{poor.address} cannot pay for gas") as refused:
         poor.send(cancel_offer(here, 1))
     assert refused.value.hint == "top up the account"
@@ -262,7 +264,7 @@ def test_an_account_that_cannot_pay_gas_says_so(here: World) -> None:
 
 
 def test_keys_are_not_shown(here: World) -> None:
-    sender = Sender(here.chain.w3, dev_key(0, "steward"))
+    sender = Sender(here.chain.w3, LocalSigner(dev_key(0, "steward")))
     assert dev_key(0, "steward").hex() not in f"{sender!r} {sender}"
     assert sender.address in repr(sender)
 
@@ -270,7 +272,7 @@ def test_keys_are_not_shown(here: World) -> None:
 def test_an_endpoint_that_went_away_is_transient() -> None:
     with Anvil() as chain:
         w3 = connect(chain.rpc_url, timeout_s=2)
-        sender = Sender(w3, chain.keys[0])
+        sender = Sender(w3, LocalSigner(chain.keys[0]))
         assert sender.next_nonce() == 0
     with pytest.raises(Transient, match=r"127\.0\.0\.1 did not answer"):
         sender.next_nonce()
@@ -282,7 +284,7 @@ def test_an_endpoint_that_went_away_is_transient() -> None:
 )
 def test_fees_suit_any_base_fee_and_interval_mining(options: dict[str, Any]) -> None:
     with Anvil(**options) as chain:
-        sender = Sender(chain.w3, chain.keys[0], receipt_timeout_s=20)
+        sender = Sender(chain.w3, LocalSigner(chain.keys[0]), receipt_timeout_s=20)
         deployed = sender.deploy(load_test("TestUSDC"))
         token = chain.w3.eth.contract(address=deployed["contractAddress"], abi=load_test("TestUSDC").abi)
         receipt = sender.send(token.functions.mint(sender.address, 5))

@@ -19,7 +19,7 @@ from usufruct_chain.deployment_check import open_contracts
 from usufruct_chain.rpc import Rpc
 from usufruct_chain.sender import Sender
 from usufruct_protocol.errors import ConfigInvalid
-from usufruct_protocol.signing import address_of, checksum_address
+from usufruct_protocol.signing import LocalSigner, address_of, checksum_address
 
 from scripts import deploy as command
 from scripts.devchain import Anvil, dev_key
@@ -63,7 +63,9 @@ def arguments(chain: Anvil, tmp_path: Path) -> list[str]:
 
 def sent_by(chain: Anvil) -> int:
     """Transactions that the chain has taken from the deployer, mined or about to be."""
-    return int(chain.rpc("eth_getTransactionCount", Sender(chain.w3, DEPLOYER).address, "pending"), 16)
+    return int(
+        chain.rpc("eth_getTransactionCount", Sender(chain.w3, LocalSigner(DEPLOYER)).address, "pending"), 16
+    )
 
 
 def assert_deployed(chain: Anvil, folder: Path) -> Deployment:
@@ -272,7 +274,7 @@ def test_a_state_file_that_is_none_is_refused(
 def test_a_nonce_that_somebody_else_used_is_noticed(
     begun: Anvil, arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    thief = Sender(begun.w3, DEPLOYER)
+    thief = Sender(begun.w3, LocalSigner(DEPLOYER))
     thief.deploy(artifacts.load_test("PlainToken"))
     said = refusal(arguments, capsys)
     assert "transaction 2 of the deployer did not create LicenseRegistry" in said
@@ -282,9 +284,9 @@ def test_a_nonce_that_somebody_else_used_is_noticed(
 def test_a_chain_that_went_back_is_noticed(
     chain: Anvil, arguments: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    Sender(chain.w3, DEPLOYER).deploy(artifacts.load_test("PlainToken"))
+    Sender(chain.w3, LocalSigner(DEPLOYER)).deploy(artifacts.load_test("PlainToken"))
     killed_at(arguments, 2, is_sent=False)
-    chain.rpc("anvil_setNonce", Sender(chain.w3, DEPLOYER).address, "0x0")
+    chain.rpc("anvil_setNonce", Sender(chain.w3, LocalSigner(DEPLOYER)).address, "0x0")
     assert "fewer than the state file tells of" in refusal(arguments, capsys)
 
 

@@ -19,7 +19,7 @@ from usufruct_protocol.bundle import ACCRUALS, LANES, WORDS, manifest_hash, unpa
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.receipts import LaneFrontier, receipt_hashes
-from usufruct_protocol.signing import address_of, checksum_address
+from usufruct_protocol.signing import LocalSigner, address_of, checksum_address
 from usufruct_protocol.sumtree import NoteTree, split_word
 
 from tests.integration.oracle_world import (
@@ -260,7 +260,7 @@ def test_restricted_files_go_to_peers_only(here: Committee, epoch: int) -> None:
         assert here.network.get(0, path).json()["code"] == "not_a_peer"
 
         def status(key: bytes, to: bytes, signed_path: str, path: str = path) -> int:
-            header = PeerAuth(domain, bytes(20), key, frozenset).header(to, "GET", signed_path)
+            header = PeerAuth(domain, bytes(20), LocalSigner(key), frozenset).header(to, "GET", signed_path)
             return httpx.get(here.network.urls[0] + path, headers=header, trust_env=False).status_code
 
         me = address_of(keys[0])

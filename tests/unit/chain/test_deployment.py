@@ -20,6 +20,7 @@ from usufruct_chain.sender import Sender
 from usufruct_protocol.eip712 import epoch_report_hash
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.report_types import EpochReport, ReportLine
+from usufruct_protocol.signing import LocalSigner
 from web3 import Web3
 
 from tests.unit.chain.fake_endpoint import connection, some_deployment
@@ -128,7 +129,7 @@ def test_a_test_token_is_deployed_on_dev_chains_only() -> None:
         max_merge_delay_seconds=1,
     )
     with pytest.raises(ConfigInvalid, match="geth is not a dev chain"):
-        deploy(Sender(w3, bytes([1] * 32)), config)
+        deploy(Sender(w3, LocalSigner(bytes([1] * 32))), config)
 
 
 def hashes() -> st.SearchStrategy[bytes]:

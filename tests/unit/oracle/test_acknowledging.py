@@ -14,7 +14,7 @@ from usufruct_oracle.store import Store
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import UsufructError
 from usufruct_protocol.receipts import Checkpoint
-from usufruct_protocol.signing import address_of, recover
+from usufruct_protocol.signing import LocalSigner, address_of, recover
 
 from tests.unit.oracle.conftest import Take
 from tests.unit.oracle.lane_kit import DOMAIN, T0_MS, KitLane
@@ -29,7 +29,8 @@ def acknowledging(
     key: bytes | None = KEY,
     finalized: Checkpoint | None = None,
 ) -> Acknowledging:
-    return Acknowledging(store, DOMAIN, key, lambda: head_time_s, lambda _lane: finalized)
+    signer = None if key is None else LocalSigner(key)
+    return Acknowledging(store, DOMAIN, signer, lambda: head_time_s, lambda _lane: finalized)
 
 
 def received_at(store: Store, point: Checkpoint, head_time_s: int = 0) -> int | None:

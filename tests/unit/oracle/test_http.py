@@ -24,7 +24,7 @@ from usufruct_protocol.batches import MAX_BATCH_BYTES
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import Transient
 from usufruct_protocol.receipts import CheckpointAck
-from usufruct_protocol.signing import address_of, recover
+from usufruct_protocol.signing import LocalSigner, address_of, recover
 
 from tests.unit.oracle.lane_kit import DOMAIN, KitLane
 from tests.unit.oracle.test_voting import context as epoch_context
@@ -75,7 +75,8 @@ class Parts:
         self.registry = Registry(store, self.chain)  # type: ignore[arg-type]
         auth = PeerAuth(DOMAIN, OWN, None, frozenset)
         rosters = Rosters(store, Peers({}, OWN, auth, 1.0))
-        acks = Acknowledging(store, DOMAIN, key, self.status.head_time_s, lambda _lane: None)
+        signer = None if key is None else LocalSigner(key)
+        acks = Acknowledging(store, DOMAIN, signer, self.status.head_time_s, lambda _lane: None)
         http = NodeHttp(
             store, self.writer, self.registry, rosters, auth, self.status, acks, OWN, {"signer": "me"}
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from usufruct_oracle.peer_auth import HEADER, MAX_AGE_S, NotAPeer, PeerAuth
-from usufruct_protocol.signing import address_of
+from usufruct_protocol.signing import LocalSigner, address_of
 
 from tests.unit.oracle.lane_kit import DOMAIN
 
@@ -21,7 +21,8 @@ class Clock:
 
 def auth(key: bytes | None, clock: Clock, domain: bytes = DOMAIN) -> PeerAuth:
     own = bytes(20) if key is None else address_of(key)
-    return PeerAuth(domain, own, key, lambda: {address_of(ALICE), address_of(BOB)}, clock)
+    signer = None if key is None else LocalSigner(key)
+    return PeerAuth(domain, own, signer, lambda: {address_of(ALICE), address_of(BOB)}, clock)
 
 
 def test_a_signer_is_let_in() -> None:

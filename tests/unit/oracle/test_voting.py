@@ -17,7 +17,7 @@ from usufruct_oracle.voting import Voting
 from usufruct_oracle.wire_json import Vote
 from usufruct_protocol.chain_state import ChainState
 from usufruct_protocol.eip712 import epoch_report_hash, typed_digest
-from usufruct_protocol.signing import address_of, recover, sign_digest
+from usufruct_protocol.signing import LocalSigner, address_of, recover, sign_digest
 
 from tests.unit.oracle.lane_kit import DOMAIN
 from tests.unit.oracle.test_epoch_store import report
@@ -84,7 +84,7 @@ def said() -> Said:
 def voting(store: Store, said: Said) -> Voting:
     with store.write() as db:
         epoch_store.set_signing_floor(db, 1)
-    return Voting(store, said, DOMAIN, KEYS[ME])  # type: ignore[arg-type]
+    return Voting(store, said, DOMAIN, LocalSigner(KEYS[ME]))  # type: ignore[arg-type]
 
 
 def own_vote(store: Store, attempt: int) -> Vote | None:
@@ -154,7 +154,7 @@ def test_a_restarted_node_shows_the_same_signature(store: Store, voting: Voting,
     said.votes = {index: vote(index, mine) for index in (0, 2)}
     voting.advance(context(), mine)
     before = own_vote(store, 0)
-    Voting(store, said, DOMAIN, KEYS[ME]).advance(context(), mine)  # type: ignore[arg-type]
+    Voting(store, said, DOMAIN, LocalSigner(KEYS[ME])).advance(context(), mine)  # type: ignore[arg-type]
     assert own_vote(store, 0) == before
     assert before is not None
     assert before.signature is not None
