@@ -17,6 +17,9 @@ from eth_hash.auto import keccak
 SETTLEMENT = "Usufruct Settlement"
 LICENSES = "Usufruct Licenses"
 SPLITTER = "Usufruct Splitter"
+FEES = "Usufruct Fees"
+CREDITS = "Usufruct Credits"
+REGISTER = "Usufruct Register"
 
 MEMBERS: Mapping[str, str] = {
     "UsageReceipt": """address lane, uint64 seq, uint64 units, uint128 cumulativeUnits, bytes32 usageRoot,
@@ -37,6 +40,13 @@ MEMBERS: Mapping[str, str] = {
         uint32 coolingOffSeconds, uint32 noticeSeconds, uint256 nonce, uint64 deadline""",
     "LaneRegistration": "address lane, uint32 licenseId, uint64 validFrom, uint64 validTo, uint128 unitCap",
     "NoteRedirect": "uint64 treeId, uint32 index, address payee, uint96 amount, address to, uint64 deadline",
+    "MilestoneReached": "uint32 licenseId, uint8 index, bytes32 evidenceHash",
+    "RevenueStatement": "uint32 licenseId, uint32 period, uint96 revenue, bytes32 documentHash",
+    "AuditCorrection": """uint32 licenseId, uint32 period, uint96 revenue, uint32 revision,
+        bytes32 findingHash""",
+    "RedemptionReceipt": """uint64 redemptionId, uint64 grantId, address holder, uint96 amount,
+        bytes32 requestHash, bytes32 documentHash""",
+    "AuditFinding": "address auditor, bytes32 subject, bytes32 findingHash, uint64 foundAt",
 }
 DOMAINS: Mapping[str, str] = {
     "UsageReceipt": SETTLEMENT,
@@ -46,6 +56,11 @@ DOMAINS: Mapping[str, str] = {
     "LicenseOffer": LICENSES,
     "LaneRegistration": LICENSES,
     "NoteRedirect": SPLITTER,
+    "MilestoneReached": FEES,
+    "RevenueStatement": FEES,
+    "AuditCorrection": FEES,
+    "RedemptionReceipt": CREDITS,
+    "AuditFinding": REGISTER,
 }
 """Structs that are signed by themselves, with the domain they are signed under."""
 

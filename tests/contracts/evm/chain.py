@@ -253,6 +253,15 @@ class Evm:
         """Return one storage word."""
         return int(self._vm.storage(address, slot))
 
+    def set_storage(self, address: str, slot: int, value: int) -> None:
+        """Put a word where no call could: to see what holds when everything before it failed."""
+        self._vm.insert_account_storage(address, slot, value)
+
+    def settle_at(self, contract: Contract, address: str) -> Contract:
+        """Let another address run a contract's code, with storage of its own; returns that contract."""
+        self._set_code(address, self.code(contract.address))
+        return Contract(self, load_artifact(contract.name), to_checksum_address(address))
+
     def code(self, address: str) -> bytes:
         """Return the code at an address."""
         return bytes(self._vm.get_code(address) or b"")

@@ -6,7 +6,8 @@ Every way a call reverts: rotate: AccessManagedUnauthorized, EpochNotInFuture, E
 TooManySigners, SignersNotAscending, BondTooSmall · requireQuorum: StaleVersion, BadSignatureLength,
 NotEnoughSignatures, SignatureOutOfOrder, UnknownSigner, WrongSignature, MalleableSignature,
 ReserveNotIssued · quorumSigners: the same without the last · signersOf: UnknownVersion · threshold:
-TooFewSigners · constructor: ZeroAddress and those of a table. TableNotStored needs a failing CREATE.
+TooFewSigners · constructor: ZeroAddress and those of a table · both: TableNotStored, where creating it takes
+the last gas.
 """
 
 from __future__ import annotations
@@ -413,3 +414,24 @@ def test_signers_of_an_old_report_are_named_after_later_reserves(world: World) -
     assert list(named) == [signer.address for signer in world.signers[2][:3]]
     with pytest.raises(Reverted, match="OracleCommittee_ReserveNotIssued"):
         world.committee.requireQuorum(2, 2, world.report_digest(second), blob)
+
+
+def test_a_rotation_short_of_gas_changes_nothing(world: World) -> None:
+    """The table is a contract: where creating it takes the last gas, the rotation fails as a whole."""
+    refusals = set()
+    table = committee_of(7)
+    for gas in range(40_000, 300_000, 100):
+        with world.evm.undone():
+            try:
+                world.committee.rotate(table, 2, sender=world.people.council, gas=gas)
+            except Reverted as refused:
+                refusals.add(refused.name)
+                assert world.committee.latestVersion() == 1
+                assert governing(world, 3) == [1, 1, 1]
+            else:
+                assert world.committee.signersOf(2)[0] == tuple(signer.address for signer in table)
+                break
+    else:
+        pytest.fail("no amount of gas was enough")
+    assert refusals <= {"Halt", "OracleCommittee_TableNotStored"}
+    assert "OracleCommittee_TableNotStored" in refusals
