@@ -24,6 +24,7 @@ from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
 from usufruct_oracle.lane_sync import LaneSync
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.payment import Payment
 from usufruct_oracle.peer_auth import PeerAuth
 from usufruct_oracle.peers import Peers
@@ -51,6 +52,7 @@ class Node:
     store: Store
     writer: IntakeWriter
     peers: Peers
+    metrics: Metrics
 
     def close(self) -> None:
         """Finish what waits and release everything."""
@@ -122,6 +124,7 @@ def bootstrap(settings: Settings) -> Node:
         "settlement": deployment.settlement,
         "chain_id": str(deployment.chain_id),
     }
+    metrics = Metrics()
     store = Store(settings.database, exclusive=True)
     try:
         store.bind_identity(identity)
@@ -162,4 +165,4 @@ def bootstrap(settings: Settings) -> Node:
     except BaseException:
         store.close()
         raise
-    return Node(settings, loop, app, status, store, writer, peers)
+    return Node(settings, loop, app, status, store, writer, peers, metrics)

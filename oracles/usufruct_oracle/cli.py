@@ -7,9 +7,7 @@ with --json as one document; progress and errors go to stderr; errors end with a
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +25,8 @@ from usufruct_oracle import epoch_store
 from usufruct_oracle.audit import first_difference
 from usufruct_oracle.audit_sources import gather, read_folder, write_folder
 from usufruct_oracle.bootstrap import Reading, bootstrap, open_access, open_reading
+from usufruct_oracle.logs import LogFormat, Redactor, secrets_of
+from usufruct_oracle.logs import configure as configure_logs
 from usufruct_oracle.preflight import FAIL, OK, WARN, preflight
 from usufruct_oracle.runner import run as run_node
 from usufruct_oracle.settings import Settings
@@ -123,6 +123,9 @@ def preflight_command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption
 def run(
     config: ConfigOption = DEFAULT_CONFIG,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
+    log_format: Annotated[
+        LogFormat, typer.Option(help="One JSON object per line, or text.")
+    ] = LogFormat.TEXT,
     sign_from: Annotated[
         int | None,
         typer.Option(
@@ -131,9 +134,10 @@ def run(
     ] = None,
 ) -> None:
     """Run the node until it is told to stop."""
-    _log_to_stderr(log_level)
     with _reported():
-        node = bootstrap(Settings.load(config))
+        settings = Settings.load(config)
+        configure_logs(log_level, log_format, Redactor(secrets_of(settings)))
+        node = bootstrap(settings)
         if sign_from is not None:
             with node.store.write() as db:
                 epoch_store.set_signing_floor(db, sign_from)
@@ -264,17 +268,6 @@ def _reported() -> Iterator[None]:
             console.print(f"hint: {error.hint}")
         console.print(f"code: {error.code}")
         raise typer.Exit(_EXIT[error.policy]) from error
-
-
-def _log_to_stderr(level: str) -> None:
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=level.upper(),
-        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
-    logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
 def _peer_entry(text: str) -> tuple[str, str]:
