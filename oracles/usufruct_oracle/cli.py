@@ -9,40 +9,36 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any
 
 import httpx
 import typer
-from rich.console import Console
 from usufruct_chain.onchain import SubmittedReport
-from usufruct_protocol.errors import ConfigInvalid, InputRejected, Policy, UsufructError
+from usufruct_protocol.errors import ConfigInvalid, InputRejected
 from usufruct_protocol.signing import address_of, checksum_address, parse_address
 
 from usufruct_oracle import epoch_store
 from usufruct_oracle.audit import first_difference
 from usufruct_oracle.audit_sources import gather, read_folder, write_folder
 from usufruct_oracle.bootstrap import Reading, bootstrap, open_access, open_reading
+from usufruct_oracle.console import (
+    DEFAULT_CONFIG,
+    FOUND_WRONG,
+    NEEDS_A_PERSON,
+    ConfigOption,
+    EpochOption,
+    JsonOption,
+    print_json,
+    reported,
+    say,
+)
 from usufruct_oracle.logs import LogFormat, Redactor, secrets_of
 from usufruct_oracle.logs import configure as configure_logs
 from usufruct_oracle.preflight import FAIL, OK, WARN, preflight
 from usufruct_oracle.runner import run as run_node
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.wire_json import hexed, report_json
-
-FOUND_WRONG: Final = 1
-NEEDS_A_PERSON: Final = 4
-_EXIT: Final = {
-    Policy.NEVER_RETRY: 2,
-    Policy.EXIT: 2,
-    Policy.RETRY: 3,
-    Policy.WAIT_OR_EXIT: NEEDS_A_PERSON,
-    Policy.NO_BLIND_RESEND: NEEDS_A_PERSON,
-    Policy.REPLAY: NEEDS_A_PERSON,
-    Policy.HALT: NEEDS_A_PERSON,
-}
 
 app = typer.Typer(
     name="usufruct-oracle",
@@ -53,11 +49,6 @@ app = typer.Typer(
 )
 epoch_app = typer.Typer(help="Look at epochs and their bundles.", no_args_is_help=True)
 app.add_typer(epoch_app, name="epoch")
-
-ConfigOption = Annotated[Path, typer.Option("--config", "-c", help="The node's settings.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
-EpochOption = Annotated[int, typer.Option("--epoch", "-e", min=1, help="Number of the epoch.")]
-DEFAULT_CONFIG: Final = Path("node.json")
 
 
 @app.command()
@@ -72,7 +63,7 @@ def init(
     peer: Annotated[list[str] | None, typer.Option(help="ADDRESS=URL of a signer; repeat.")] = None,
 ) -> None:
     """Write node.json and a new key file. Never overwrites either."""
-    with _reported():
+    with reported():
         config, key_file = folder / "node.json", folder / "signer.key"
         for path in (config, key_file):
             if path.exists():
@@ -94,27 +85,27 @@ def init(
             "attempt_seconds": attempt_seconds,
         }
         config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        _say(f"wrote {config} and {key_file}; the signer is {checksum_address(address_of(key))}")
+        say(f"wrote {config} and {key_file}; the signer is {checksum_address(address_of(key))}")
 
 
 @app.command("preflight")
 def preflight_command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Check chain, key, gas, peers and database before running."""
-    with _reported():
+    with reported():
         settings = Settings.load(config)
         findings = list(preflight(settings, open_access(settings)))
         if as_json:
-            _print_json(
+            print_json(
                 [{"level": f.level, "what": f.what, "detail": f.detail, "hint": f.hint} for f in findings]
             )
         else:
             for finding in findings:
-                _say(f"{finding.level:<5} {finding.what:<18} {finding.detail}")
+                say(f"{finding.level:<5} {finding.what:<18} {finding.detail}")
                 if finding.hint:
-                    _say(f"{'':<24} hint: {finding.hint}")
+                    say(f"{'':<24} hint: {finding.hint}")
             counts = {level: sum(f.level == level for f in findings) for level in (OK, WARN, FAIL)}
             verdict = "Not ready" if counts[FAIL] else "Ready"
-            _say(f"{verdict} with {counts[WARN]} warnings, {counts[FAIL]} failures.")
+            say(f"{verdict} with {counts[WARN]} warnings, {counts[FAIL]} failures.")
         if any(finding.level == FAIL for finding in findings):
             raise typer.Exit(FOUND_WRONG)
 
@@ -134,7 +125,7 @@ def run(
     ] = None,
 ) -> None:
     """Run the node until it is told to stop."""
-    with _reported():
+    with reported():
         settings = Settings.load(config)
         configure_logs(log_level, log_format, Redactor(secrets_of(settings)))
         node = bootstrap(settings)
@@ -147,7 +138,7 @@ def run(
 @app.command()
 def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
     """Ask the running node what it is doing."""
-    with _reported():
+    with reported():
         settings = Settings.load(config)
         url = f"http://{settings.host}:{settings.port}/v1/status"
         try:
@@ -156,14 +147,14 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
         except (httpx.HTTPError, ValueError) as error:
             raise ConfigInvalid(f"no node answers at {url}: {error}", hint="usufruct-oracle run") from error
         if as_json:
-            _print_json(content)
+            print_json(content)
         else:
             for name, value in content.items():
                 if name != "lanes":
-                    _say(f"{name:<22} {value}")
+                    say(f"{name:<22} {value}")
             for lane, held in content["lanes"].items():
                 stopped = "" if held["conflict_seq"] is None else f", STOPPED at {held['conflict_seq']}"
-                _say(f"lane {lane} {held['count']} receipts{stopped}")
+                say(f"lane {lane} {held['count']} receipts{stopped}")
         if content.get("halted"):
             raise typer.Exit(NEEDS_A_PERSON)
 
@@ -173,7 +164,7 @@ def epoch_show(
     epoch: EpochOption, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 ) -> None:
     """Show an epoch's report as posted on chain, and what this node holds of it."""
-    with _reported(), open_reading(Settings.load(config)) as reading:
+    with reported(), open_reading(Settings.load(config)) as reading:
         submitted = _submitted(reading, epoch)
         report = report_json(submitted.report)
         content = {
@@ -184,13 +175,13 @@ def epoch_show(
             "report": report,
         }
         if as_json:
-            _print_json(content)
+            print_json(content)
         else:
             for name, value in {**content, **report}.items():
                 if name not in ("lines", "report"):
-                    _say(f"{name:<22} {value}")
+                    say(f"{name:<22} {value}")
             for line in report["lines"]:
-                _say(
+                say(
                     f"license {line['license_id']}: {line['cumulative_units']} units, charge {line['charge']}"
                 )
 
@@ -202,10 +193,10 @@ def epoch_export(
     config: ConfigOption = DEFAULT_CONFIG,
 ) -> None:
     """Write an epoch's whole bundle into a folder. It holds restricted files: keep it so."""
-    with _reported(), open_reading(Settings.load(config)) as reading:
+    with reported(), open_reading(Settings.load(config)) as reading:
         wanted = _submitted(reading, epoch).report.bundle_hash
         write_folder(to, wanted, reading.bundles.find(epoch, wanted))
-        _say(f"wrote the bundle {hexed(wanted)} to {to}")
+        say(f"wrote the bundle {hexed(wanted)} to {to}")
 
 
 @app.command()
@@ -216,7 +207,7 @@ def audit(
     as_json: JsonOption = False,
 ) -> None:
     """Rebuild a report from its bundle and the chain; exit 1 with the first difference if they disagree."""
-    with _reported(), open_reading(Settings.load(config)) as reading:
+    with reported(), open_reading(Settings.load(config)) as reading:
         started = time.monotonic()
         given = None if bundle is None else read_folder(bundle)
         inputs, report_hash = gather(reading.chain, epoch, given, reading.bundles)
@@ -230,16 +221,16 @@ def audit(
             else {"where": difference.where, "expected": difference.expected, "found": difference.found},
         }
         if as_json:
-            _print_json(content)
+            print_json(content)
         elif difference is None:
             report = inputs.report
-            _say(
+            say(
                 f"matches: epoch {epoch}, attempt {report.attempt}, report {hexed(report_hash)}\n"
                 f"{len(report.lines)} lines, {report.note_count} notes, {report.notes_total} base units, "
                 f"rebuilt in {time.monotonic() - started:.2f} s"
             )
         else:
-            _say(f"differs at {difference}")
+            say(f"differs at {difference}")
         if difference is not None:
             raise typer.Exit(FOUND_WRONG)
 
@@ -256,30 +247,8 @@ def _submitted(reading: Reading, epoch: int) -> SubmittedReport:
     return submitted
 
 
-@contextmanager
-def _reported() -> Iterator[None]:
-    """Turn typed errors into a message, a hint, a code and an exit status."""
-    try:
-        yield
-    except UsufructError as error:
-        console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        console.print(f"error: {error}")
-        if error.hint:
-            console.print(f"hint: {error.hint}")
-        console.print(f"code: {error.code}")
-        raise typer.Exit(_EXIT[error.policy]) from error
-
-
 def _peer_entry(text: str) -> tuple[str, str]:
     address, separator, url = text.partition("=")
     if not separator:
         raise ConfigInvalid(f"--peer {text!r} is not ADDRESS=URL")
     return checksum_address(parse_address(address)), url
-
-
-def _say(text: str) -> None:
-    Console(highlight=False, markup=False, soft_wrap=True).print(text)
-
-
-def _print_json(content: Any) -> None:
-    print(json.dumps(content, indent=2))
