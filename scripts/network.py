@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import httpx
 from usufruct_protocol.errors import ConfigInvalid, Transient
@@ -53,16 +53,47 @@ class Pace:
     keep_restricted_epochs: int = 1_000
 
 
+class Process(Protocol):
+    """What a network asks of a node's process; `subprocess.Popen` has it."""
+
+    pid: int
+
+    def poll(self) -> int | None: ...
+    def wait(self, timeout: float | None = None) -> int: ...
+    def kill(self) -> None: ...
+    def terminate(self) -> None: ...
+
+
+Launcher = Callable[[int, Path, Path], Process]
+"""Starts a node, given its number, its settings file and the file that its output is appended to."""
+
+
+def launch(_index: int, config: Path, log: Path) -> Process:
+    """Start a node as its operator would, except that it dies with this process."""
+    with log.open("ab") as output:
+        return subprocess.Popen(
+            [sys.executable, "-m", "usufruct_oracle", "run", "--config", str(config)],
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            preexec_fn=die_with_parent(os.getpid()),
+        )
+
+
 class Network:
     """Node processes of one committee. Leaving the `with` block stops them all."""
 
-    def __init__(self, folder: Path, keys: Sequence[bytes], pace: Pace | None = None) -> None:
+    def __init__(
+        self, folder: Path, keys: Sequence[bytes], pace: Pace | None = None, launcher: Launcher = launch
+    ) -> None:
         """Choose a port per key. Keys may come in any order; node i is the i-th lowest address."""
         self.folder = folder
         self.keys = sorted(keys, key=address_of)
         self.pace = pace or Pace()
         self.ports = _free_ports(len(self.keys))
-        self._processes: dict[int, subprocess.Popen[bytes]] = {}
+        self._launcher = launcher
+        self._processes: dict[int, Process] = {}
         self._client = httpx.Client(timeout=10.0, trust_env=False)
 
     @property
@@ -118,22 +149,7 @@ class Network:
         """
         wanted = [index for index in indexes or self.indexes if not self.is_running(index)]
         for index in wanted:
-            with self.log_file(index).open("ab") as log:
-                self._processes[index] = subprocess.Popen(
-                    [
-                        sys.executable,
-                        "-m",
-                        "usufruct_oracle",
-                        "run",
-                        "--config",
-                        str(self.config_file(index)),
-                    ],
-                    cwd=ROOT,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    preexec_fn=_die_with_parent(os.getpid()),
-                )
+            self._processes[index] = self._launcher(index, self.config_file(index), self.log_file(index))
         for index in wanted:
             self._wait_until_serving(index)
 
@@ -222,7 +238,7 @@ class Network:
         log = self.log_file(index)
         return log.read_text(encoding="utf-8", errors="replace")[-1500:] if log.exists() else "nothing"
 
-    def _process(self, index: int) -> subprocess.Popen[bytes]:
+    def _process(self, index: int) -> Process:
         if not self.is_running(index):
             raise ConfigInvalid(f"node {index} does not run")
         return self._processes[index]
@@ -240,7 +256,7 @@ def _free_ports(count: int) -> list[int]:
             probe.close()
 
 
-def _die_with_parent(parent: int) -> Callable[[], None] | None:
+def die_with_parent(parent: int) -> Callable[[], None] | None:
     """What a child runs before it becomes a node: ask Linux to kill it when its parent dies."""
     if not sys.platform.startswith("linux"):
         return None

@@ -25,6 +25,7 @@ from usufruct_protocol.signing import LocalSigner, address_of, checksum_address
 from scripts.devchain import Anvil, dev_key
 from scripts.network import Network, Pace
 from tests.integration.chain_world import EPOCH_S, GENESIS_S, ROLES, USDC, WINDOW_S, World, world_config
+from tests.integration.nursery import Nursery
 from tests.unit.oracle.lane_kit import KitLane
 
 ATTEMPT_S = 600
@@ -39,6 +40,7 @@ class Committee:
 
     world: World
     network: Network
+    nursery: Nursery
     folder: Path
     lanes: list[KitLane] = field(default_factory=list)
     rosters: dict[int, Roster] = field(default_factory=dict)
@@ -203,9 +205,12 @@ def committee(
     Nodes `away` have a port and a place in the committee, and are not started.
     """
     keys = [dev_key(number, "signer") for number in range(size)]
-    network = Network(folder, keys, pace)
     config = replace(world_config(), signers=tuple(checksum_address(address_of(key)) for key in keys))
-    with Anvil(timestamp=GENESIS_S) as chain, network:
+    with (
+        Anvil(timestamp=GENESIS_S) as chain,
+        Nursery() as nursery,
+        Network(folder, keys, pace, nursery.launch) as network,
+    ):
         roles = {role: Sender(chain.w3, LocalSigner(dev_key(0, role))) for role in ROLES}
         chain.set_balance([*(sender.address for sender in roles.values()), *config.signers])
         deployment = deploy(roles["deployer"], config)
@@ -214,7 +219,7 @@ def committee(
         deployment.save(deployment_file)
         network.configure(chain.rpc_url, deployment_file)
         network.start(*(index for index in range(size) if index not in away))
-        made = Committee(World(chain, contracts, config, Reader(contracts), roles), network, folder)
+        made = Committee(World(chain, contracts, config, Reader(contracts), roles), network, nursery, folder)
         try:
             yield made
         finally:
