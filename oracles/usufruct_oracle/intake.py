@@ -11,6 +11,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import sqlite3
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -29,7 +31,9 @@ from usufruct_oracle import lane_store
 from usufruct_oracle.lane_store import Evidence, Lane, SignedCheckpoint
 
 _log = logging.getLogger(__name__)
-_QUARANTINED: Final = (LaneFault, InputRejected)
+QUARANTINED: Final = InputRejected
+CLOCK_TOLERANCE_S: Final = 3600
+"""As in UsageChallenges: a receipt dated later than this after the chain's time is proof against its lane."""
 
 
 class UnknownLane(InputRejected):
@@ -86,6 +90,21 @@ class LaneStopped(Conflict):
         self.is_located = is_located
 
 
+class FutureDated(Conflict):
+    """A receipt is dated further ahead than clocks may differ; it is taken once that time has come."""
+
+    code = "future_dated"
+
+    def __init__(self, lane: bytes, seq: int, issued_at_ms: int, wait_s: int) -> None:
+        super().__init__(
+            f"lane 0x{lane.hex()} seq {seq}: issued at {issued_at_ms} ms, {wait_s} s further ahead than the "
+            f"{CLOCK_TOLERANCE_S} s that clocks may differ",
+            hint="set the gateway's clock: on chain such a receipt costs the lane's bond",
+        )
+        self.seq = seq
+        self.retry_after_s = wait_s
+
+
 class OutsideValidity(LaneFault):
     """A receipt is dated outside the lane's validity."""
 
@@ -108,10 +127,15 @@ class Admitted:
 
 
 class Intake:
-    """Judges batches for one settlement contract. Stateless: everything it knows is in the store."""
+    """Judges batches for one settlement contract. Stateless: everything it knows is in the store.
 
-    def __init__(self, domain_separator: bytes) -> None:
+    now_s: unix seconds. Only keeps receipts out that claim to be from the future; what is counted in an epoch
+           is past by chain time, so no clock decides about it.
+    """
+
+    def __init__(self, domain_separator: bytes, now_s: Callable[[], float] = time.time) -> None:
         self._domain = domain_separator
+        self._now_s = now_s
 
     def admit(self, db: sqlite3.Connection, batch: Batch, *, is_probe: bool = False) -> Admitted:
         """Take a batch into a write transaction of the store.
@@ -126,11 +150,11 @@ class Intake:
             raise UnknownLane(batch.lane)
         try:
             return self._judge(db, lane, batch, is_probe)
-        except _QUARANTINED as error:
+        except QUARANTINED as error:
             _log.info("refused a batch: %s", error, extra={"code": error.code})
             if not is_probe:
                 body = batch.encode()
-                seq = getattr(error, "seq", None)
+                seq = _storable(getattr(error, "seq", None))
                 digest = hashlib.sha256(body).digest()
                 lane_store.quarantine(db, lane.lane, seq, error.code, str(error), body, digest)
             raise
@@ -157,12 +181,19 @@ class Intake:
         after = verify_batch(held, new_records, batch.checkpoint, batch.signature, self._domain)
         check_openings(batch)
         _check_validity(lane, new_records, after)
+        self._check_not_ahead(lane, after)
         openings = {seq: data for seq, data in batch.openings.items() if seq >= held.count}
         lane_store.insert_receipts(db, lane.lane_id, new_records, openings)
         lane_store.insert_checkpoint(
             db, lane.lane_id, SignedCheckpoint(batch.checkpoint, batch.signature), after
         )
         return Admitted(lane.lane, after.count, after.count - held.count)
+
+    def _check_not_ahead(self, lane: Lane, after: LaneFrontier) -> None:
+        """Refuse a batch whose last receipt is from the future. Times never fall: the last one suffices."""
+        ahead_ms = after.last_issued_at_ms - int((self._now_s() + CLOCK_TOLERANCE_S) * 1000)
+        if ahead_ms > 0:
+            raise FutureDated(lane.lane, after.count - 1, after.last_issued_at_ms, -(-ahead_ms // 1000))
 
     def _confirm(self, db: sqlite3.Connection, lane: Lane, batch: Batch, is_probe: bool) -> None:
         """Accept a checkpoint over receipts that are all known; keep it if it is a new one."""
@@ -201,6 +232,11 @@ class Intake:
     def _stop(db: sqlite3.Connection, lane: Lane, seq: int, theirs: Batch) -> None:
         lane_store.stop_at_conflict(db, lane, _evidence(db, lane, seq, theirs))
         _log.error("lane 0x%s signed two histories: stopped at seq %d", lane.lane.hex(), seq)
+
+
+def _storable(seq: int | None) -> int | None:
+    """Return a seq as far as the store has room for it: a bad receipt may claim any 64 bits."""
+    return seq if seq is not None and seq < 2**63 else None
 
 
 def _first_difference(db: sqlite3.Connection, lane: Lane, batch: Batch, held_count: int) -> int | None:

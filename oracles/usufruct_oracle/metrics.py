@@ -64,9 +64,6 @@ class Metrics:
         self.quarantined = self._counter(
             "usufruct_quarantined_batches_total", "Refused batches kept with their reason.", "code"
         )
-        self.lanes_stopped = self._counter(
-            "usufruct_lane_conflicts_total", "Times a lane was found to have signed two histories."
-        )
         self.intake_seconds = self._histogram(
             "usufruct_intake_seconds", "From a decoded batch to its commit on disk.", _FAST_S
         )

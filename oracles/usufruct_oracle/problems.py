@@ -12,7 +12,8 @@ from starlette.responses import JSONResponse, Response
 from usufruct_protocol.errors import InputRejected, Policy, UsufructError
 from usufruct_protocol.receipts import LaneFault
 
-from usufruct_oracle.intake import Gap, LaneStopped
+from usufruct_oracle.intake import FutureDated, Gap, LaneStopped
+from usufruct_oracle.limits import TooMany
 from usufruct_oracle.peer_auth import NotAPeer
 
 _log = logging.getLogger(__name__)
@@ -39,8 +40,10 @@ class TooLarge(InputRejected):
     code = "too_large"
 
 
-def problem(status: int, code: str, detail: str, **more: Any) -> Response:
-    """Return a problem document."""
+def problem(
+    status: int, code: str, detail: str, *, retry_after_s: int | None = None, **more: Any
+) -> Response:
+    """Return a problem document. 429 and 503 always say when to come again."""
     content = {
         "title": http.HTTPStatus(status).phrase,
         "status": status,
@@ -48,7 +51,9 @@ def problem(status: int, code: str, detail: str, **more: Any) -> Response:
         "detail": detail,
         **more,
     }
-    headers = {"Retry-After": str(RETRY_AFTER_S)} if status in (429, 503) else None
+    if retry_after_s is None and status in (429, 503):
+        retry_after_s = RETRY_AFTER_S
+    headers = None if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return JSONResponse(content, status, headers, media_type="application/problem+json")
 
 
@@ -57,8 +62,10 @@ def from_error(error: UsufructError) -> Response:
     more: dict[str, Any] = {"hint": error.hint} if error.hint else {}
     if isinstance(error, Gap):
         more["expected_seq"] = error.expected_seq
-    if isinstance(error, (LaneFault, LaneStopped)):
+    if isinstance(error, (LaneFault, LaneStopped, FutureDated)):
         more["seq"] = error.seq
+    if isinstance(error, (FutureDated, TooMany)):
+        more["retry_after_s"] = error.retry_after_s
     status = _STATUS.get(error.policy, 500)
     if isinstance(error, NotFound):
         status = 404
@@ -66,6 +73,8 @@ def from_error(error: UsufructError) -> Response:
         status = 413
     elif isinstance(error, NotAPeer):
         status = 403
+    elif isinstance(error, TooMany):
+        status = 429
     return problem(status, error.code, str(error), **more)
 
 

@@ -54,6 +54,10 @@ class NodeStatus:
             found: int | None = self._facts.get("head_time_s")
             return found
 
+    def present_s(self) -> float:
+        """Return the later of this machine's clock and the last block's time, in unix seconds."""
+        return max(self.clock(), self.head_time_s() or 0)
+
     def facts(self) -> dict[str, Any]:
         """Return everything known, as JSON values."""
         with self._lock:

@@ -8,7 +8,15 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from usufruct_oracle import lane_store
-from usufruct_oracle.intake import Gap, Intake, LaneStopped, OutsideValidity, OverUnitCap, UnknownLane
+from usufruct_oracle.intake import (
+    FutureDated,
+    Gap,
+    Intake,
+    LaneStopped,
+    OutsideValidity,
+    OverUnitCap,
+    UnknownLane,
+)
 from usufruct_oracle.lane_store import Lane
 from usufruct_oracle.peers import checkpoint_only
 from usufruct_oracle.store import Store
@@ -135,6 +143,28 @@ def test_bad_batches_are_refused_by_cause_and_quarantined(store: Store, lane: Ki
         assert rows[-1][3] == len(batch.encode())
     assert records(store, lane) == b""
     assert take(good).count == 3  # nothing of it wedged the lane
+
+
+def test_receipts_from_the_future_wait_until_their_time(store: Store, lane: KitLane) -> None:
+    clock = {"now_s": T0_MS / 1000}
+    intake = Intake(DOMAIN, lambda: clock["now_s"])
+    lane.meter(1, at_ms=T0_MS + 3_600_000)
+    lane.meter(2, at_ms=T0_MS + 3_600_001)
+    with store.write() as db:
+        assert intake.admit(db, lane.batch(0, 1)).count == 1
+        with pytest.raises(FutureDated) as caught:
+            intake.admit(db, lane.batch(1))
+        assert (caught.value.seq, caught.value.retry_after_s) == (1, 1)
+        assert db.execute("SELECT count(*) FROM quarantine").fetchone() == (0,)
+        clock["now_s"] += 1
+        assert intake.admit(db, lane.batch(1)).count == 2
+
+
+def test_a_seq_too_large_for_the_store_is_refused_like_any_other(lane: KitLane, take: Take) -> None:
+    lane.meter(1, 2)
+    with pytest.raises(ReceiptGap):
+        take(altered(lane.batch(), 1, 0, (2**64 - 1).to_bytes(8, "big")))
+    assert take(lane.batch()).count == 2
 
 
 def test_the_quarantine_has_an_end(store: Store, lane: KitLane) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from usufruct_oracle import intake_writer, lane_store
 from usufruct_oracle.intake import Gap, Intake
 from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.store import Store
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import Transient
@@ -41,6 +44,67 @@ def test_one_bad_batch_in_a_group_spoils_no_other(store: Store, lane: KitLane, w
     assert elsewhere.result(5).count == 1
 
 
+def test_a_batch_that_breaks_intake_itself_spoils_no_other(
+    store: Store, lane: KitLane, writer: IntakeWriter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lane.meter(*range(6))
+    admit = Intake.admit
+
+    def breaks(intake: Intake, db: Any, batch: Batch, *, is_probe: bool = False) -> Any:
+        if batch.first_seq == 2:
+            raise OverflowError("a bug")
+        return admit(intake, db, batch, is_probe=is_probe)
+
+    monkeypatch.setattr(Intake, "admit", breaks)
+    with store.write():
+        before, poison, after = (
+            writer.submit(lane.batch(0, 2)),
+            writer.submit(lane.batch(2, 3)),
+            writer.submit(lane.batch(0, 4)),
+        )
+    assert before.result(5).count == 2
+    assert isinstance(poison.exception(5), OverflowError)
+    assert after.result(5).count == 4
+
+
+def test_what_becomes_of_batches_is_counted(store: Store, lane: KitLane) -> None:
+    metrics = Metrics()
+    writer = IntakeWriter(store, Intake(DOMAIN), metrics)
+    lane.meter(1, 2, 3)
+    stranger = KitLane(9)
+    stranger.meter(1)
+    unsigned = dataclasses.replace(lane.batch(), signature=bytes(65))
+    probe = writer.submit(unsigned, is_probe=True)
+    answers = [
+        writer.submit(batch)
+        for batch in (unsigned, lane.batch(0, 2), lane.batch(0, 2), lane.batch(), stranger.batch())
+    ]
+    writer.close()
+    assert [answer.exception(0) is None for answer in (probe, *answers)] == [
+        False,
+        False,
+        True,
+        True,
+        True,
+        False,
+    ]
+    shown = metrics.text().decode()
+    for line in (
+        "usufruct_receipts_total 3.0",
+        'usufruct_batches_total{outcome="taken"} 2.0',
+        'usufruct_batches_total{outcome="known"} 1.0',
+        'usufruct_batches_total{outcome="checkpoint_signature_wrong"} 1.0',
+        'usufruct_batches_total{outcome="unknown_lane"} 1.0',
+        'usufruct_quarantined_batches_total{code="checkpoint_signature_wrong"} 1.0',
+        "usufruct_intake_waiting_bytes 0.0",
+        "usufruct_intake_seconds_count 6.0",
+    ):
+        assert f"{line}\n" in shown
+    assert 'quarantined_batches_total{code="unknown_lane' not in shown
+    with store.read() as db:
+        assert db.execute("SELECT count(*) FROM quarantine").fetchone() == (1,)
+
+
 def test_a_caller_that_gives_up_does_not_stop_the_writer(lane: KitLane, writer: IntakeWriter) -> None:
     lane.meter(1, 2)
     assert not writer.submit(lane.batch(0, 1)).cancel()
@@ -59,7 +123,7 @@ def test_a_flood_is_turned_away(
     store: Store, lane: KitLane, writer: IntakeWriter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lane.meter(*range(50))
-    monkeypatch.setattr(intake_writer, "MAX_WAITING_BYTES", 3 * 50 * 104)
+    monkeypatch.setattr(intake_writer, "MAX_WAITING_BYTES", 3 * (50 * 104 + 1024))
     with store.write():
         answers = [writer.submit(lane.batch()) for _ in range(3)]
         assert (
