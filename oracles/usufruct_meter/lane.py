@@ -29,11 +29,14 @@ from usufruct_meter.lane_lock import LaneLock
 from usufruct_meter.lane_writer import LaneWriter, Outcome
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 from usufruct_meter.spool import LaneIdentity, Spool
+from usufruct_meter.spool_reader import SpoolReader
 
 _MAX_GROUP: Final = 512
 _ELSEWHERE_TIMEOUT_S: Final = 5.0
 _ELSEWHERE_SLEEP_S: Final = 0.002
 _LOCK_WAIT_S: Final = 0.5
+
+_Check = Callable[[LaneFile, SpoolReader], None]
 
 
 def now_ms() -> int:
@@ -57,9 +60,16 @@ class Lane:
         self._pid = os.getpid()
 
     @classmethod
-    def open(cls, location: LaneFile | Path | str, *, clock_ms: Callable[[], int] = now_ms) -> Self:
+    def open(
+        cls,
+        location: LaneFile | Path | str,
+        *,
+        clock_ms: Callable[[], int] = now_ms,
+        check: _Check | None = None,
+    ) -> Self:
         """Open a lane, or the first one of a folder that no other process uses.
 
+        `check` may raise before the lane has signed anything.
         Raises: ConfigInvalid for a bad lane file, key or spool; LaneLocked if all are in use; SpoolDoubtful
         if the spool may not remember all that the lane has signed; SpoolFull if a disk is full.
         """
@@ -67,7 +77,7 @@ class Lane:
         for wait_s in (0.0, _LOCK_WAIT_S):  # siblings that look for a claim hold a free lock for a moment
             for file in files:
                 with suppress(LaneLocked):
-                    return cls(file, _open_writer(file, clock_ms, wait_s))
+                    return cls(file, _open_writer(file, clock_ms, wait_s, check))
         raise LaneLocked(
             f"{', '.join(str(file.path) for file in files)}: in use by other processes",
             hint="one lane per worker: usufruct-meter lane new makes more",
@@ -93,6 +103,10 @@ class Lane:
         """The time of the last receipt; 0 if there is none."""
         return self._writer.frontier.last_issued_at_ms
 
+    def clock_ms(self) -> int:
+        """Return the time that the lane goes by."""
+        return self._writer.clock_ms()
+
     @property
     def has_open_span(self) -> bool:
         """Whether there are receipts that no checkpoint covers."""
@@ -112,7 +126,10 @@ class Lane:
         Raises: InputRejected, OutsideValidity or UnitCapReached for a call that cannot be metered;
                 MeteredElsewhere, SpoolFull: try again; SpoolDoubtful, LaneClosed: this lane is done.
         """
-        call = MeteredCall(units, usage, request, response_id, at_ms)
+        return self.meter_call(MeteredCall(units, usage, request, response_id, at_ms))
+
+    def meter_call(self, call: MeteredCall) -> SignedReceipt:
+        """As `meter`, for a call that is made up already."""
         deadline = time.monotonic() + _ELSEWHERE_TIMEOUT_S
         while True:
             outcome = self._in_group(call)
@@ -264,7 +281,9 @@ class _Ticket:
         self.outcome: Outcome | None = None
 
 
-def _open_writer(file: LaneFile, clock_ms: Callable[[], int], wait_s: float) -> LaneWriter:
+def _open_writer(
+    file: LaneFile, clock_ms: Callable[[], int], wait_s: float, check: _Check | None
+) -> LaneWriter:
     key = read_key_file(file.key_file)
     if key.address != file.lane:
         raise ConfigInvalid(
@@ -274,13 +293,15 @@ def _open_writer(file: LaneFile, clock_ms: Callable[[], int], wait_s: float) -> 
         )
     lock = LaneLock.acquire(file.spool, wait_s=wait_s)
     try:
-        return _open_spool(file, key, lock, clock_ms)
+        return _open_spool(file, key, lock, clock_ms, check)
     except BaseException:
         lock.release()
         raise
 
 
-def _open_spool(file: LaneFile, key: LaneKey, lock: LaneLock, clock_ms: Callable[[], int]) -> LaneWriter:
+def _open_spool(
+    file: LaneFile, key: LaneKey, lock: LaneLock, clock_ms: Callable[[], int], check: _Check | None
+) -> LaneWriter:
     domain = settlement_domain(file.chain_id, file.settlement)
     spool = Spool.open(file.spool, LaneIdentity(file.lane, file.chain_id, file.settlement))
     try:
@@ -288,6 +309,8 @@ def _open_spool(file: LaneFile, key: LaneKey, lock: LaneLock, clock_ms: Callable
         if lock.mark() > count:
             raise SpoolOutdated(f"spool {file.spool} has {count} receipts, its lane has signed {lock.mark()}")
         _check_last_checkpoint(file, spool, domain)
+        if check is not None:
+            check(file, spool.reader)
         state = spool.frontier()
         index = ResponseIndex.open(file.idempotency, file.license_id, file.lane, file.spool, spool.reader)
     except BaseException:
