@@ -19,6 +19,8 @@ from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.adoption import Adoption
 from usufruct_oracle.audit_sources import BundleSources
 from usufruct_oracle.chain_client import ChainClient
+from usufruct_oracle.dispute_chain import DisputeClient
+from usufruct_oracle.disputes import Disputes
 from usufruct_oracle.epoch import EpochLoop
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
@@ -91,6 +93,8 @@ class Reading:
 
     access: Access
     chain: ChainClient
+    store: Store | None
+    peers: Peers
     bundles: BundleSources
 
 
@@ -105,7 +109,8 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     peers = Peers(settings.peers, access.own_address, auth, settings.peer_timeout_seconds)
     store = Store(settings.database, exclusive=False) if settings.database.exists() else None
     try:
-        yield Reading(access, ChainClient(access.contracts, None), BundleSources(store, peers))
+        chain = ChainClient(access.contracts, None)
+        yield Reading(access, chain, store, peers, BundleSources(store, peers))
     finally:
         peers.close()
         if store is not None:
@@ -140,6 +145,7 @@ def bootstrap(settings: Settings) -> Node:
         stagger = Stagger(settings.stagger_seconds)
         sync = LaneSync(store, writer)
         adoption = Adoption(store, chain, peers, settings.keep_restricted_epochs)
+        disputes = DisputeClient(access.contracts, sender)
         loop = EpochLoop(
             settings,
             store,
@@ -152,6 +158,7 @@ def bootstrap(settings: Settings) -> Node:
             Vectors(store, sync, peers, rosters, own_address, patience_seconds),
             Reporting(store, rosters),
             Voting(store, peers, access.domain_separator, access.signer),
+            Disputes(store, peers, disputes, stagger, access.domain_separator),
             Submission(chain, stagger),
             Payment(store, chain, stagger),
             status,

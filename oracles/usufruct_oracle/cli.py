@@ -33,6 +33,7 @@ from usufruct_oracle.console import (
     reported,
     say,
 )
+from usufruct_oracle.dispute_commands import dispute_app
 from usufruct_oracle.logs import LogFormat, Redactor, secrets_of
 from usufruct_oracle.logs import configure as configure_logs
 from usufruct_oracle.preflight import FAIL, OK, WARN, preflight
@@ -49,6 +50,7 @@ app = typer.Typer(
 )
 epoch_app = typer.Typer(help="Look at epochs and their bundles.", no_args_is_help=True)
 app.add_typer(epoch_app, name="epoch")
+app.add_typer(dispute_app, name="disputes")
 
 
 @app.command()

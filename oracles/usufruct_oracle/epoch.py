@@ -19,6 +19,7 @@ from usufruct_oracle import epoch_store
 from usufruct_oracle.adoption import Adoption
 from usufruct_oracle.chain_client import Chain
 from usufruct_oracle.context import Base, EpochContext
+from usufruct_oracle.disputes import Disputes
 from usufruct_oracle.epoch_store import Cutoff, StoredReport
 from usufruct_oracle.freezing import freeze
 from usufruct_oracle.lane_sync import LaneSync
@@ -54,6 +55,7 @@ class EpochLoop:
         vectors: Vectors,
         reporting: Reporting,
         voting: Voting,
+        disputes: Disputes,
         submission: Submission,
         payment: Payment,
         status: NodeStatus,
@@ -71,6 +73,7 @@ class EpochLoop:
         self._vectors = vectors
         self._reporting = reporting
         self._voting = voting
+        self._disputes = disputes
         self._submission = submission
         self._payment = payment
         self._status = status
@@ -97,13 +100,16 @@ class EpochLoop:
         self._set_signing_floor(epoch, state, head)
         cutoff = self._cutoff(epoch, state)
         context = self._open(epoch, state, cutoff)
+        pending_hash, mine = self._pending(context, state)
+        # Before anything that can wait: an unanswered dispute costs all signers their bonds.
+        is_disputed = context is not None and mine is not None and self._disputes.step(context, mine, head)
         is_paying = self._pay(context)
         if context is not None and cutoff is not None:
             if state.pending:
-                self._finalize(context, state, head)
+                self._finalize(context, state, head, pending_hash, mine)
             else:
                 self._report(context, state, cutoff, head)
-        is_waiting = state.pending and head.timestamp_s < state.finalizable_at_s
+        is_waiting = state.pending and not is_disputed and head.timestamp_s < state.finalizable_at_s
         if not is_paying and (context is None or is_waiting):
             self._idle_at = head.hash  # only a new block can give this node something to do
         self._status.looked(
@@ -114,6 +120,7 @@ class EpochLoop:
             is_frozen=cutoff is not None,
             is_pending=state.pending,
             is_paying=is_paying,
+            open_disputes=self._disputes.open_count,
         )
 
     def _set_signing_floor(self, epoch: int, state: SettlementState, head: Block) -> None:
@@ -207,13 +214,28 @@ class EpochLoop:
                 self._submission.submit(context, report.report, report.report_hash, signatures)
                 return
 
-    def _finalize(self, context: EpochContext, state: SettlementState, head: Block) -> None:
-        """Finalize the pending report once its window has passed."""
+    def _pending(
+        self, context: EpochContext | None, state: SettlementState
+    ) -> tuple[bytes, StoredReport | None]:
+        """Return the hash of the pending report, and the report if this node computed it."""
+        if context is None or not state.pending:
+            return bytes(32), None
         pending_hash = self._chain.report_hash(context.epoch)
         mine = next(
             (own for own in self._own_reports(context.epoch) if own.report_hash == pending_hash), None
         )
         self._status.looked(pending_report="0x" + pending_hash.hex(), is_pending_mine=mine is not None)
+        return pending_hash, mine
+
+    def _finalize(
+        self,
+        context: EpochContext,
+        state: SettlementState,
+        head: Block,
+        pending_hash: bytes,
+        mine: StoredReport | None,
+    ) -> None:
+        """Finalize the pending report once its window has passed."""
         if mine is None and self._doubted != pending_hash:
             self._doubted = pending_hash
             _log.warning(

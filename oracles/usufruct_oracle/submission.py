@@ -30,9 +30,15 @@ _ALREADY_DONE: Final = frozenset(
 )
 _RESERVE_FIRST: Final = "OracleCommittee_ReserveNotIssued"
 _NOT_YET: Final = frozenset(
-    {"UsageSettlement_WindowOpen", "UsageSettlement_PeriodNotOver", "UsageSettlement_BadCutoffBlock"}
+    {
+        "UsageSettlement_WindowOpen",
+        "UsageSettlement_DisputeOpen",
+        "UsageSettlement_PeriodNotOver",
+        "UsageSettlement_BadCutoffBlock",
+    }
 )
-_KEPT: Final = 256
+_KEPT: Final = 1 << 17
+"""More than the ranges of 32 million notes: what is forgotten too soon never becomes anybody's turn."""
 
 
 class Stagger:

@@ -89,6 +89,24 @@ class Reader:
         found = head if finality_depth == 0 else self.block(high)
         if found.timestamp_s < due_s:
             return None
+        found, low = self._first_from(due_s, low, found)
+        self._require_first(found, low, due_s, after_block)
+        return found
+
+    def first_block_from(self, time_s: int, head: Block) -> Block | None:
+        """Return the first block of a time or later, or None if there is none up to `head`.
+
+        Blocks before the deployment do not count. Raises: Transient if the chain changes meanwhile.
+        """
+        if head.timestamp_s < time_s:
+            return None
+        lowest = min(self.contracts.deployment.deployed_block, head.number)
+        found, low = self._first_from(time_s, lowest, head)
+        self._require_first(found, low, time_s, 0)
+        return found
+
+    def _first_from(self, due_s: int, low: int, found: Block) -> tuple[Block, int]:
+        """Halve between block number `low` and a block that is late enough; the answer is to be checked."""
         # `found` always satisfies the condition; everything below `low` fails it.
         while low < found.number:
             middle = self.block((low + found.number) // 2)
@@ -96,16 +114,15 @@ class Reader:
                 found = middle
             else:
                 low = middle.number + 1
-        self._require_first(found, low, due_s, after_block)
-        return found
+        return found, low
 
     def _require_first(self, found: Block, low: int, due_s: int, after_block: int) -> None:
         """Check a search over block numbers against hashes: the chain may have changed while it ran."""
         if found.number != low:
-            raise Transient(f"block {low} was replaced while the cut-off was looked for")
+            raise Transient(f"block {low} was replaced while a time was looked for")
         first_allowed = max(after_block + 1, self.contracts.deployment.deployed_block)
         if found.number > first_allowed and self.block_by_hash(found.parent_hash).timestamp_s >= due_s:
-            raise Transient(f"block {found.number} was replaced while the cut-off was looked for")
+            raise Transient(f"block {found.number} was replaced while a time was looked for")
 
     def settlement_state(self, block_hash: bytes) -> SettlementState:
         """Return where reporting stood at a block. Asking again for a recent block costs no request."""

@@ -52,26 +52,37 @@ def padded_root(leaves: Iterable[bytes]) -> bytes:
     return level[0]
 
 
+def padded_levels(leaves: Sequence[bytes]) -> list[list[bytes]]:
+    """Return the levels of the tree below its root, bottom up, each padded to an even length.
+
+    What many proofs of one tree have in common: hashing it once serves them all.
+    """
+    level = list(leaves)
+    levels = []
+    for height in range(depth_of(len(leaves))):
+        levels.append(_even(level, height))
+        level = parents(levels[-1])
+    return levels
+
+
+def siblings_in(levels: Sequence[Sequence[bytes]], index: int) -> tuple[bytes, ...]:
+    """Return the siblings on the path of leaf `index`, bottom up, out of `padded_levels`."""
+    return tuple(level[(index >> height) ^ 1] for height, level in enumerate(levels))
+
+
 def padded_proof(leaves: Sequence[bytes], index: int) -> bytes:
     """Return the siblings on the path of leaf `index`, bottom up, 32 bytes each.
 
     Raises: InputRejected if there is no such leaf.
     """
-    if not 0 <= index < len(leaves):
-        raise InputRejected(f"leaf {index} is not among {len(leaves)}")
-    siblings = []
-    level = list(leaves)
-    for height in range(depth_of(len(leaves))):
-        level = _even(level, height)
-        siblings.append(level[(index >> height) ^ 1])
-        level = parents(level)
-    return b"".join(siblings)
+    return b"".join(padded_siblings(leaves, index))
 
 
 def padded_siblings(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     """Return the same siblings one by one, as contracts take them. Raises: InputRejected."""
-    proof = padded_proof(leaves, index)
-    return tuple(proof[at : at + HASH_SIZE] for at in range(0, len(proof), HASH_SIZE))
+    if not 0 <= index < len(leaves):
+        raise InputRejected(f"leaf {index} is not among {len(leaves)}")
+    return siblings_in(padded_levels(leaves), index)
 
 
 def verify_padded_proof(root: bytes, count: int, index: int, leaf: bytes, proof: bytes) -> bool:
