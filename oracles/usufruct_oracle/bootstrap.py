@@ -158,7 +158,7 @@ def bootstrap(settings: Settings) -> Node:
             Vectors(store, sync, peers, rosters, own_address, patience_seconds),
             Reporting(store, rosters),
             Voting(store, peers, access.domain_separator, access.signer),
-            Disputes(store, peers, disputes, stagger, access.domain_separator),
+            Disputes(store, peers, disputes, stagger, access.domain_separator, metrics),
             Submission(chain, stagger),
             Payment(store, chain, stagger),
             status,

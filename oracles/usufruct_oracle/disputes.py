@@ -25,6 +25,7 @@ from usufruct_protocol.report_types import EpochReport
 from usufruct_oracle.context import EpochContext
 from usufruct_oracle.dispute_chain import DisputeChain
 from usufruct_oracle.epoch_store import StoredReport
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.peers import Peers
 from usufruct_oracle.shown_heads import ShownHeads
 from usufruct_oracle.store import Store
@@ -145,8 +146,10 @@ class Disputes:
         chain: DisputeChain,
         stagger: Stagger,
         domain_separator: bytes,
+        metrics: Metrics | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._metrics = metrics or Metrics()
         self._store = store
         self._peers = peers
         self._chain = chain
@@ -181,6 +184,7 @@ class Disputes:
                 found = self._chain.open_disputes(mine.report_hash, license_ids, head.hash)
             self._announce(found)
             self._opened = head.hash, found
+            self._metrics.disputes_open.set(len(found))
         return self._opened[1]
 
     def _is_due(self, context: EpochContext, asked: Dispute) -> bool:
@@ -204,6 +208,9 @@ class Disputes:
                 answers.answer(asked, head)
             except UsufructError as error:
                 self._try_later(asked, error)
+            else:
+                self._opened[1].remove(asked)
+                self._metrics.disputes_answered.inc()
 
     def _try_later(self, asked: Dispute, error: UsufructError) -> None:
         last = self._retries.get(asked.dispute_id)
