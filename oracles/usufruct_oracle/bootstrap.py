@@ -13,7 +13,7 @@ from usufruct_chain.deployment import Deployment
 from usufruct_chain.deployment_check import open_contracts
 from usufruct_chain.sender import Sender
 from usufruct_chain.signatures import settlement_domain
-from usufruct_protocol.signing import ZERO_ADDRESS, LocalSigner, Signer, checksum_address
+from usufruct_protocol.signing import ZERO_ADDRESS, Signer, checksum_address
 
 from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.adoption import Adoption
@@ -25,6 +25,7 @@ from usufruct_oracle.epoch import EpochLoop
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.keys import close_signer, open_signer
 from usufruct_oracle.lane_sync import LaneSync
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.payment import Payment
@@ -55,12 +56,14 @@ class Node:
     writer: IntakeWriter
     peers: Peers
     metrics: Metrics
+    signer: Signer | None
 
     def close(self) -> None:
         """Finish what waits and release everything."""
         self.writer.close()
         self.peers.close()
         self.store.close()
+        close_signer(self.signer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +82,7 @@ def open_access(settings: Settings) -> Access:
 
     Raises: ConfigInvalid, Transient.
     """
-    key = settings.private_key()
-    signer = None if key is None else LocalSigner(key)
+    signer = open_signer(settings)
     deployment = Deployment.load(settings.deployment)
     contracts = open_contracts(connect(settings.rpc_url), deployment)
     own_address = ZERO_ADDRESS if signer is None else signer.address
@@ -172,4 +174,4 @@ def bootstrap(settings: Settings) -> Node:
     except BaseException:
         store.close()
         raise
-    return Node(settings, loop, app, status, store, writer, peers, metrics)
+    return Node(settings, loop, app, status, store, writer, peers, metrics, access.signer)

@@ -6,8 +6,6 @@ with --json as one document; progress and errors go to stderr; errors end with a
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,12 +14,11 @@ import httpx
 import typer
 from usufruct_chain.onchain import SubmittedReport
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
-from usufruct_protocol.signing import address_of, checksum_address, parse_address
 
 from usufruct_oracle import epoch_store
 from usufruct_oracle.audit import first_difference
 from usufruct_oracle.audit_sources import gather, read_folder, write_folder
-from usufruct_oracle.bootstrap import Reading, bootstrap, open_access, open_reading
+from usufruct_oracle.bootstrap import Reading, bootstrap, open_reading
 from usufruct_oracle.console import (
     DEFAULT_CONFIG,
     FOUND_WRONG,
@@ -34,11 +31,12 @@ from usufruct_oracle.console import (
     say,
 )
 from usufruct_oracle.dispute_commands import dispute_app
+from usufruct_oracle.key_commands import key_app
 from usufruct_oracle.logs import LogFormat, Redactor, secrets_of
 from usufruct_oracle.logs import configure as configure_logs
-from usufruct_oracle.preflight import FAIL, OK, WARN, preflight
 from usufruct_oracle.runner import run as run_node
 from usufruct_oracle.settings import Settings
+from usufruct_oracle.setup_commands import init, preflight_command
 from usufruct_oracle.wire_json import hexed, report_json
 
 app = typer.Typer(
@@ -50,66 +48,10 @@ app = typer.Typer(
 )
 epoch_app = typer.Typer(help="Look at epochs and their bundles.", no_args_is_help=True)
 app.add_typer(epoch_app, name="epoch")
+app.add_typer(key_app, name="keys")
 app.add_typer(dispute_app, name="disputes")
-
-
-@app.command()
-def init(
-    deployment: Annotated[Path, typer.Option(help="The deployment file.")],
-    rpc_url: Annotated[str, typer.Option(help="JSON-RPC endpoint of the chain.")],
-    folder: Annotated[Path, typer.Option(help="Where the node's files go.")] = Path(),
-    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8645,
-    attempt_seconds: Annotated[
-        int, typer.Option(help="Chain seconds per attempt; equal on all nodes.")
-    ] = 300,
-    peer: Annotated[list[str] | None, typer.Option(help="ADDRESS=URL of a signer; repeat.")] = None,
-) -> None:
-    """Write node.json and a new key file. Never overwrites either."""
-    with reported():
-        config, key_file = folder / "node.json", folder / "signer.key"
-        for path in (config, key_file):
-            if path.exists():
-                raise ConfigInvalid(f"{path} exists already", hint="choose another --folder")
-        peers = dict(_peer_entry(text) for text in peer or [])
-        folder.mkdir(parents=True, exist_ok=True)
-        key = os.urandom(32)
-        with open(
-            os.open(key_file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii"
-        ) as file:
-            file.write(f"0x{key.hex()}\n")
-        content = {
-            "rpc_url": rpc_url,
-            "deployment": os.path.relpath(deployment, folder),
-            "database": "node.sqlite",
-            "key_file": key_file.name,
-            "port": port,
-            "peers": peers,
-            "attempt_seconds": attempt_seconds,
-        }
-        config.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        say(f"wrote {config} and {key_file}; the signer is {checksum_address(address_of(key))}")
-
-
-@app.command("preflight")
-def preflight_command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check chain, key, gas, peers and database before running."""
-    with reported():
-        settings = Settings.load(config)
-        findings = list(preflight(settings, open_access(settings)))
-        if as_json:
-            print_json(
-                [{"level": f.level, "what": f.what, "detail": f.detail, "hint": f.hint} for f in findings]
-            )
-        else:
-            for finding in findings:
-                say(f"{finding.level:<5} {finding.what:<18} {finding.detail}")
-                if finding.hint:
-                    say(f"{'':<24} hint: {finding.hint}")
-            counts = {level: sum(f.level == level for f in findings) for level in (OK, WARN, FAIL)}
-            verdict = "Not ready" if counts[FAIL] else "Ready"
-            say(f"{verdict} with {counts[WARN]} warnings, {counts[FAIL]} failures.")
-        if any(finding.level == FAIL for finding in findings):
-            raise typer.Exit(FOUND_WRONG)
+app.command()(init)
+app.command("preflight")(preflight_command)
 
 
 @app.command()
@@ -247,10 +189,3 @@ def _submitted(reading: Reading, epoch: int) -> SubmittedReport:
     if submitted is None:
         raise InputRejected(f"epoch {epoch} has no report on chain", hint="wait until it is reported")
     return submitted
-
-
-def _peer_entry(text: str) -> tuple[str, str]:
-    address, separator, url = text.partition("=")
-    if not separator:
-        raise ConfigInvalid(f"--peer {text!r} is not ADDRESS=URL")
-    return checksum_address(parse_address(address)), url

@@ -6,18 +6,22 @@ Paths in it are relative to the file's own folder. Secrets are named by path, ne
 from __future__ import annotations
 
 import json
-import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
-from usufruct_protocol.signing import address_of, parse_address
+from usufruct_protocol.signing import parse_address
 
 _REQUIRED: Final = ("rpc_url", "deployment", "database", "peers", "attempt_seconds")
 _OPTIONAL: Final[Mapping[str, Any]] = {
     "key_file": None,
+    "keystore_file": None,
+    "passphrase_file": None,
+    "signer_command": None,
+    "signer_address": None,
+    "signer_timeout_seconds": 10.0,
     "host": "127.0.0.1",
     "port": 8645,
     "grace_s": 60,
@@ -29,12 +33,42 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
 }
 
 
+_KEY_PLACES: Final = ("keystore_file", "signer_command", "key_file")
+
+
+@dataclass(frozen=True, slots=True)
+class KeystoreKey:
+    """The signer's key in an encrypted keystore file."""
+
+    keystore_file: Path
+    passphrase_file: Path
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalKey:
+    """The signer's key behind another program, and the address that it must sign for."""
+
+    command: tuple[str, ...]
+    address: bytes
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class PlainKey:
+    """The signer's key as hex in a file: for development."""
+
+    key_file: Path
+
+
+Key = KeystoreKey | ExternalKey | PlainKey
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of one node.
 
-    key_file:               32 bytes as hex, readable by its owner only; None runs the node dry: it checks and
-                            serves everything, and neither signs nor sends
+    key:                    where the signer's key is; None runs the node dry: it checks and serves
+                            everything, and neither signs nor sends
     peers:                  signer address → base URL, this node's own entry included or not
     grace_s:                chain seconds between a period's end and its cut-off; equal on all nodes
     finality_depth:         blocks below the head at which a block counts as final; equal on all nodes
@@ -44,10 +78,10 @@ class Settings:
     keep_restricted_epochs: finalized epochs whose rosters, accruals and usage lists are kept
     """
 
-    rpc_url: str
+    rpc_url: str = field(repr=False)  # providers put their access key into it
     deployment: Path
     database: Path
-    key_file: Path | None
+    key: Key | None
     host: str
     port: int
     peers: Mapping[bytes, str]
@@ -74,28 +108,6 @@ class Settings:
             raise ConfigInvalid(f"{path}: expected a JSON object")
         return _Reader(path, data).settings()
 
-    def private_key(self) -> bytes | None:
-        """Read the signer's key, or None for a dry run. Raises: ConfigInvalid, never showing the content."""
-        path = self.key_file
-        if path is None:
-            return None
-        try:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            text = path.read_text(encoding="ascii").strip().removeprefix("0x")
-            key = bytes.fromhex(text)
-            address_of(key)
-        except OSError as error:
-            raise ConfigInvalid(f"key file {path}: {error.strerror}") from error
-        except (ValueError, InputRejected) as error:
-            raise ConfigInvalid(
-                f"key file {path}: not a private key", hint="64 hex digits on one line"
-            ) from error
-        if mode & 0o077:
-            raise ConfigInvalid(
-                f"key file {path}: others can read it (mode {mode:o})", hint=f"chmod 600 {path}"
-            )
-        return key
-
 
 class _Reader:
     """Takes settings out of a JSON object one by one, so that every complaint names file and setting."""
@@ -115,7 +127,7 @@ class _Reader:
             rpc_url=self._text("rpc_url"),
             deployment=self._file("deployment"),
             database=self._file("database"),
-            key_file=self._file("key_file") if self._data["key_file"] is not None else None,
+            key=self._key(),
             host=self._text("host"),
             port=self._integer("port", 0, 65_535),
             peers=self._peers(),
@@ -151,6 +163,41 @@ class _Reader:
         if type(value) not in (int, float) or not low <= value <= 86_400:
             raise self._bad(name, f"a number of seconds from {low} to 86400")
         return float(value)
+
+    def _key(self) -> Key | None:
+        given = [name for name in _KEY_PLACES if self._data[name] is not None]
+        if len(given) > 1:
+            raise ConfigInvalid(
+                f"{self._path}: {given[0]} and {given[1]} are both set", hint="a node has one key; keep one"
+            )
+        self._check_companion("passphrase_file", "keystore_file")
+        self._check_companion("signer_address", "signer_command")
+        match given:
+            case ["keystore_file"]:
+                return KeystoreKey(self._file("keystore_file"), self._file("passphrase_file"))
+            case ["signer_command"]:
+                timeout_s = self._seconds("signer_timeout_seconds", 0.1)
+                return ExternalKey(self._command(), self._address("signer_address"), timeout_s)
+            case ["key_file"]:
+                return PlainKey(self._file("key_file"))
+        return None
+
+    def _check_companion(self, name: str, of: str) -> None:
+        if (self._data[name] is None) != (self._data[of] is None):
+            there, missing = (of, name) if self._data[name] is None else (name, of)
+            raise ConfigInvalid(f"{self._path}: {there} needs {missing} beside it")
+
+    def _command(self) -> tuple[str, ...]:
+        value = self._data["signer_command"]
+        if not isinstance(value, list) or not value or not all(isinstance(part, str) for part in value):
+            raise self._bad("signer_command", "an array of texts, the program first")
+        return tuple(value)
+
+    def _address(self, name: str) -> bytes:
+        try:
+            return parse_address(self._text(name))
+        except InputRejected as error:
+            raise ConfigInvalid(f"{self._path}: {name}: {error}", hint=error.hint) from error
 
     def _peers(self) -> dict[bytes, str]:
         value = self._data["peers"]

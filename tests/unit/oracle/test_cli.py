@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 from usufruct_oracle.cli import app
-from usufruct_oracle.settings import Settings
+from usufruct_oracle.keys import open_signer
+from usufruct_oracle.settings import KeystoreKey, PlainKey, Settings
 from usufruct_protocol.signing import address_of, checksum_address
 
 PEER = checksum_address(address_of(b"\x07" * 32))
@@ -33,27 +34,32 @@ def init(folder: Path, *more: str) -> tuple[int, str, str]:
     )
 
 
-def test_init_writes_settings_that_load_and_a_key_that_only_its_owner_reads(tmp_path: Path) -> None:
-    code, said, _ = init(tmp_path, "--port", "9100", "--peer", f"{PEER}=http://127.0.0.1:9101")
+@pytest.mark.parametrize("flags", [(), ("--plain-key",)])
+def test_init_writes_settings_that_load_and_a_key_that_only_its_owner_reads(
+    tmp_path: Path, flags: tuple[str, ...]
+) -> None:
+    code, said, _ = init(tmp_path, "--port", "9100", "--peer", f"{PEER}=http://127.0.0.1:9101", *flags)
     assert code == 0
     settings = Settings.load(tmp_path / "node" / "node.json")
-    key = settings.private_key()
-    assert key is not None
-    assert checksum_address(address_of(key)) in said
-    assert settings.key_file is not None
-    assert stat.S_IMODE(settings.key_file.stat().st_mode) == 0o600
+    assert isinstance(settings.key, PlainKey if flags else KeystoreKey)
+    signer = open_signer(settings)
+    assert signer is not None
+    assert checksum_address(signer.address) in said
+    for path in (tmp_path / "node").iterdir():
+        assert path.name == "node.json" or stat.S_IMODE(path.stat().st_mode) == 0o600
     assert (settings.port, list(settings.peers.values())) == (9100, ["http://127.0.0.1:9101"])
     assert settings.deployment.resolve() == tmp_path / "deployment.json"
-    assert key.hex() not in said
 
 
-def test_init_never_overwrites(tmp_path: Path) -> None:
-    init(tmp_path)
-    before = (tmp_path / "node" / "signer.key").read_text()
+@pytest.mark.parametrize("name", ["node.json", "signer.json", "passphrase"])
+def test_init_never_overwrites(tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "node"
+    folder.mkdir()
+    (folder / name).write_text("mine")
     code, _, errors = init(tmp_path)
     assert code == 2
-    assert "exists already" in errors
-    assert (tmp_path / "node" / "signer.key").read_text() == before
+    assert f"{name} exists already" in errors
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {name: "mine"}
 
 
 @pytest.mark.parametrize("peer", ["nonsense", "0x12=http://a", f"{PEER[:-1]}=http://a"])

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from usufruct_oracle.settings import Settings
+from usufruct_oracle.settings import ExternalKey, KeystoreKey, PlainKey, Settings
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.signing import address_of, checksum_address
 
@@ -29,24 +29,29 @@ def write(folder: Path, content: object) -> Path:
     return path
 
 
-def key_file(folder: Path, text: str, mode: int = 0o600) -> None:
-    path = folder / "signer.key"
-    path.write_text(text, encoding="ascii")
-    path.chmod(mode)
-
-
 def test_paths_are_relative_to_the_file_and_defaults_fill_the_rest(tmp_path: Path) -> None:
-    key_file(tmp_path, f"0x{KEY.hex()}\n")
     settings = Settings.load(write(tmp_path, GOOD))
     assert settings.deployment == tmp_path / "deployment.json"
     assert settings.database == tmp_path / "data" / "node.sqlite"
     assert settings.peers == {address_of(KEY): "http://127.0.0.1:9001"}
     assert (settings.host, settings.finality_depth) == ("127.0.0.1", 0)
-    assert settings.private_key() == KEY
+    assert settings.key == PlainKey(tmp_path / "signer.key")
 
 
-def test_no_key_file_is_a_dry_run(tmp_path: Path) -> None:
-    assert Settings.load(write(tmp_path, {**GOOD, "key_file": None})).private_key() is None
+def test_a_key_is_in_one_place_and_no_place_is_a_dry_run(tmp_path: Path) -> None:
+    without = {**GOOD, "key_file": None}
+    command = {"signer_command": ["clef", "--x"], "signer_address": SIGNER, "signer_timeout_seconds": 3}
+    stored = {"keystore_file": "signer.json", "passphrase_file": "passphrase"}
+    assert Settings.load(write(tmp_path, without)).key is None
+    found = Settings.load(write(tmp_path, {**without, **stored})).key
+    assert found == KeystoreKey(tmp_path / "signer.json", tmp_path / "passphrase")
+    found = Settings.load(write(tmp_path, {**without, **command})).key
+    assert found == ExternalKey(("clef", "--x"), address_of(KEY), 3.0)
+
+
+def test_an_endpoint_is_not_shown_with_the_settings(tmp_path: Path) -> None:
+    url = "https://chain.example/v3/0123456789abcdef"
+    assert "0123456789abcdef" not in repr(Settings.load(write(tmp_path, {**GOOD, "rpc_url": url})))
 
 
 @pytest.mark.parametrize(
@@ -65,6 +70,14 @@ def test_no_key_file_is_a_dry_run(tmp_path: Path) -> None:
         ({"peers": {SIGNER: "ftp://a"}}, "needs an http"),
         ({"peers": {SIGNER: "http://a", SIGNER.lower(): "http://b"}}, "named twice"),
         ({"grace_seconds": 5}, "unknown setting 'grace_seconds'"),
+        ({"keystore_file": "a", "passphrase_file": "b"}, "keystore_file and key_file are both set"),
+        ({"key_file": None, "keystore_file": "a"}, "keystore_file needs passphrase_file"),
+        ({"passphrase_file": "a"}, "passphrase_file needs keystore_file"),
+        ({"key_file": None, "signer_command": ["a"]}, "signer_command needs signer_address"),
+        ({"signer_address": SIGNER}, "signer_address needs signer_command"),
+        ({"key_file": None, "signer_command": "a b", "signer_address": SIGNER}, "must be an array"),
+        ({"key_file": None, "signer_command": [], "signer_address": SIGNER}, "must be an array"),
+        ({"key_file": None, "signer_command": ["a"], "signer_address": "0x1"}, "signer_address: not an"),
     ],
 )
 def test_a_wrong_setting_is_named(tmp_path: Path, change: dict[str, Any], complaint: str) -> None:
@@ -83,17 +96,3 @@ def test_a_missing_setting_is_named(tmp_path: Path, name: str) -> None:
 def test_anything_but_an_object_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(ConfigInvalid):
         Settings.load(write(tmp_path, content))
-
-
-def test_a_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
-    key_file(tmp_path, KEY.hex(), mode=0o640)
-    with pytest.raises(ConfigInvalid, match="others can read it"):
-        Settings.load(write(tmp_path, GOOD)).private_key()
-
-
-@pytest.mark.parametrize("text", ["", "00" * 32, "12" * 31, "zz" * 32, "ff" * 32])
-def test_a_bad_key_is_refused_without_showing_it(tmp_path: Path, text: str) -> None:
-    key_file(tmp_path, text)
-    with pytest.raises(ConfigInvalid) as caught:
-        Settings.load(write(tmp_path, GOOD)).private_key()
-    assert not text or text not in f"{caught.value} {caught.value.hint}"

@@ -1,0 +1,102 @@
+"""usufruct-oracle init and preflight: from nothing to a node that is ready."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from usufruct_protocol.errors import ConfigInvalid
+from usufruct_protocol.signing import address_of, checksum_address, parse_address
+
+from usufruct_oracle.bootstrap import open_access
+from usufruct_oracle.console import (
+    DEFAULT_CONFIG,
+    FOUND_WRONG,
+    ConfigOption,
+    JsonOption,
+    print_json,
+    reported,
+    say,
+)
+from usufruct_oracle.keys import close_signer, keep_new_key
+from usufruct_oracle.keystore import new_private_key, write_plain_key
+from usufruct_oracle.preflight import FAIL, OK, WARN, preflight
+from usufruct_oracle.settings import Settings
+
+_CONFIG = "node.json"
+_KEYSTORE = "signer.json"
+_PASSPHRASE = "passphrase"
+_PLAIN_KEY = "signer.key"
+
+
+def init(
+    deployment: Annotated[Path, typer.Option(help="The deployment file.")],
+    rpc_url: Annotated[str, typer.Option(help="JSON-RPC endpoint of the chain.")],
+    folder: Annotated[Path, typer.Option(help="Where the node's files go.")] = Path(),
+    port: Annotated[int, typer.Option(help="Port to serve on.")] = 8645,
+    attempt_seconds: Annotated[
+        int, typer.Option(help="Chain seconds per attempt; equal on all nodes.")
+    ] = 300,
+    peer: Annotated[list[str] | None, typer.Option(help="ADDRESS=URL of a signer; repeat.")] = None,
+    plain_key: Annotated[bool, typer.Option(help="Keep the key unencrypted, for development.")] = False,
+) -> None:
+    """Write node.json, a new key in a keystore, and its passphrase. Never overwrites any of them."""
+    with reported():
+        names = [_CONFIG, *([_PLAIN_KEY] if plain_key else [_KEYSTORE, _PASSPHRASE])]
+        for path in (folder / name for name in names):
+            if path.exists():
+                raise ConfigInvalid(f"{path} exists already", hint="choose another --folder")
+        peers = dict(_peer_entry(text) for text in peer or [])
+        folder.mkdir(parents=True, exist_ok=True)
+        key = new_private_key()
+        content: dict[str, Any] = {
+            "rpc_url": rpc_url,
+            "deployment": os.path.relpath(deployment, folder),
+            "database": "node.sqlite",
+            "port": port,
+            "peers": peers,
+            "attempt_seconds": attempt_seconds,
+        }
+        if plain_key:
+            write_plain_key(folder / _PLAIN_KEY, key)
+            content["key_file"] = _PLAIN_KEY
+        else:
+            keep_new_key(key, folder / _KEYSTORE, folder / _PASSPHRASE)
+            content["keystore_file"], content["passphrase_file"] = _KEYSTORE, _PASSPHRASE
+        (folder / _CONFIG).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        say(f"wrote {', '.join(names)} in {folder}; the signer is {checksum_address(address_of(key))}")
+
+
+def preflight_command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Check chain, key, gas, peers and database before running."""
+    with reported():
+        settings = Settings.load(config)
+        access = open_access(settings)
+        try:
+            findings = list(preflight(settings, access))
+        finally:
+            close_signer(access.signer)
+        if as_json:
+            print_json(
+                [{"level": f.level, "what": f.what, "detail": f.detail, "hint": f.hint} for f in findings]
+            )
+        else:
+            for finding in findings:
+                say(f"{finding.level:<5} {finding.what:<18} {finding.detail}")
+                if finding.hint:
+                    say(f"{'':<24} hint: {finding.hint}")
+            counts = {level: sum(f.level == level for f in findings) for level in (OK, WARN, FAIL)}
+            verdict = "Not ready" if counts[FAIL] else "Ready"
+            say(f"{verdict} with {counts[WARN]} warnings, {counts[FAIL]} failures.")
+        if any(finding.level == FAIL for finding in findings):
+            raise typer.Exit(FOUND_WRONG)
+
+
+def _peer_entry(text: str) -> tuple[str, str]:
+    address, separator, url = text.partition("=")
+    if not separator:
+        raise ConfigInvalid(f"--peer {text!r} is not ADDRESS=URL")
+    return checksum_address(parse_address(address)), url
