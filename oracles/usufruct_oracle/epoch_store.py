@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sqlite3
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from usufruct_protocol.bundle import RESTRICTED_FILES
-from usufruct_protocol.errors import InvariantBroken
 from usufruct_protocol.report_types import EpochReport
 
+from usufruct_oracle.database import Connection
 from usufruct_oracle.wire_json import (
     FileEntry,
     Vector,
@@ -57,7 +56,7 @@ class Finalized:
     is_paid: bool
 
 
-def cutoff(db: sqlite3.Connection, epoch: int) -> Cutoff | None:
+def cutoff(db: Connection, epoch: int) -> Cutoff | None:
     """Return the cut-off that this node froze at, or None if it has not frozen the epoch."""
     row = db.execute(
         "SELECT cutoff_block, cutoff_block_hash, cutoff_time_s FROM epochs WHERE epoch = ?", (epoch,)
@@ -65,13 +64,13 @@ def cutoff(db: sqlite3.Connection, epoch: int) -> Cutoff | None:
     return None if row is None else Cutoff(*row)
 
 
-def last_cutoff_time_s(db: sqlite3.Connection) -> int:
+def last_cutoff_time_s(db: Connection) -> int:
     """Return the time of the latest cut-off that this node froze at; 0 before the first."""
     latest: int = db.execute("SELECT coalesce(max(cutoff_time_s), 0) FROM epochs").fetchone()[0]
     return latest
 
 
-def freeze(db: sqlite3.Connection, epoch: int, at: Cutoff, heads: Mapping[int, int]) -> None:
+def freeze(db: Connection, epoch: int, at: Cutoff, heads: Mapping[int, int]) -> None:
     """Record an epoch's cut-off and how far each lane (by lane_id) is held now. Once per epoch."""
     db.execute("INSERT INTO epochs VALUES (?, ?, ?, ?)", (epoch, at.block, at.block_hash, at.time_s))
     db.executemany(
@@ -79,7 +78,7 @@ def freeze(db: sqlite3.Connection, epoch: int, at: Cutoff, heads: Mapping[int, i
     )
 
 
-def move_cutoff(db: sqlite3.Connection, epoch: int, at: Cutoff) -> None:
+def move_cutoff(db: Connection, epoch: int, at: Cutoff) -> None:
     """Replace a cut-off that a reorganization took away, and drop what was computed from it. Heads stay."""
     db.execute(
         "UPDATE epochs SET cutoff_block = ?, cutoff_block_hash = ?, cutoff_time_s = ? WHERE epoch = ?",
@@ -89,28 +88,30 @@ def move_cutoff(db: sqlite3.Connection, epoch: int, at: Cutoff) -> None:
         db.execute(f"DELETE FROM {table} WHERE epoch = ?", (epoch,))
 
 
-def frozen_counts(db: sqlite3.Connection, epoch: int) -> dict[int, int]:
+def frozen_counts(db: Connection, epoch: int) -> dict[int, int]:
     """Return lane_id → count as frozen for an epoch."""
     return dict(db.execute("SELECT lane_id, count FROM frozen_heads WHERE epoch = ?", (epoch,)))
 
 
-def put_vector(db: sqlite3.Connection, vector: Vector) -> None:
+def put_vector(db: Connection, vector: Vector) -> None:
     """Record the vector of an attempt; the first one stays."""
     body = json.dumps(vector_json(vector))
-    db.execute("INSERT OR IGNORE INTO vectors VALUES (?, ?, ?)", (vector.epoch, vector.attempt, body))
+    db.execute(
+        "INSERT INTO vectors VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (vector.epoch, vector.attempt, body)
+    )
 
 
-def vector(db: sqlite3.Connection, epoch: int, attempt: int) -> Vector | None:
+def vector(db: Connection, epoch: int, attempt: int) -> Vector | None:
     """Return the vector this node proposed or accepted for an attempt."""
     row = db.execute("SELECT body FROM vectors WHERE epoch = ? AND attempt = ?", (epoch, attempt)).fetchone()
     return None if row is None else vector_from(parse_object(row[0], "stored vector"))
 
 
-def put_report(db: sqlite3.Connection, stored: StoredReport, files: Mapping[str, bytes]) -> None:
+def put_report(db: Connection, stored: StoredReport, files: Mapping[str, bytes]) -> None:
     """Record a computed report with its whole bundle; the first one of an attempt stays."""
     report = stored.report
     db.execute(
-        "INSERT OR IGNORE INTO reports VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO reports VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
         (
             report.epoch,
             report.attempt,
@@ -122,7 +123,7 @@ def put_report(db: sqlite3.Connection, stored: StoredReport, files: Mapping[str,
     put_bundle(db, report.epoch, stored.bundle_hash, files)
 
 
-def report(db: sqlite3.Connection, epoch: int, attempt: int) -> StoredReport | None:
+def report(db: Connection, epoch: int, attempt: int) -> StoredReport | None:
     """Return the report this node computed for an attempt."""
     row = db.execute(
         "SELECT body, report_hash, bundle_hash FROM reports WHERE epoch = ? AND attempt = ?", (epoch, attempt)
@@ -134,25 +135,25 @@ def report(db: sqlite3.Connection, epoch: int, attempt: int) -> StoredReport | N
     )
 
 
-def attempts(db: sqlite3.Connection, epoch: int) -> list[int]:
+def attempts(db: Connection, epoch: int) -> list[int]:
     """Return the attempts of an epoch that this node has a report for, ascending."""
     return [
         row[0] for row in db.execute("SELECT attempt FROM reports WHERE epoch = ? ORDER BY attempt", (epoch,))
     ]
 
 
-def put_bundle(db: sqlite3.Connection, epoch: int, bundle_hash: bytes, files: Mapping[str, bytes]) -> None:
+def put_bundle(db: Connection, epoch: int, bundle_hash: bytes, files: Mapping[str, bytes]) -> None:
     """Keep a bundle's files by content. The caller has checked them against the hash."""
     for name, body in files.items():
         digest = hashlib.sha256(body).digest()
-        db.execute("INSERT OR IGNORE INTO contents VALUES (?, ?)", (digest, body))
+        db.execute("INSERT INTO contents VALUES (?, ?) ON CONFLICT DO NOTHING", (digest, body))
         db.execute(
-            "INSERT OR IGNORE INTO bundles VALUES (?, ?, ?, ?, ?)",
+            "INSERT INTO bundles VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
             (epoch, bundle_hash, name, digest, len(body)),
         )
 
 
-def bundle_entries(db: sqlite3.Connection, epoch: int, bundle_hash: bytes) -> dict[str, FileEntry]:
+def bundle_entries(db: Connection, epoch: int, bundle_hash: bytes) -> dict[str, FileEntry]:
     """Return the manifest of a bundle; empty when it is not known."""
     rows = db.execute(
         "SELECT name, sha256, size FROM bundles WHERE epoch = ? AND bundle_hash = ?", (epoch, bundle_hash)
@@ -160,7 +161,7 @@ def bundle_entries(db: sqlite3.Connection, epoch: int, bundle_hash: bytes) -> di
     return {name: FileEntry(sha256, size) for name, sha256, size in rows}
 
 
-def bundle_file(db: sqlite3.Connection, epoch: int, bundle_hash: bytes, name: str) -> bytes | None:
+def bundle_file(db: Connection, epoch: int, bundle_hash: bytes, name: str) -> bytes | None:
     """Return one file of a bundle, or None if it is not held (any more)."""
     row = db.execute(
         """
@@ -171,7 +172,7 @@ def bundle_file(db: sqlite3.Connection, epoch: int, bundle_hash: bytes, name: st
     return None if row is None else row[0]
 
 
-def bundle_files(db: sqlite3.Connection, epoch: int, bundle_hash: bytes) -> dict[str, bytes]:
+def bundle_files(db: Connection, epoch: int, bundle_hash: bytes) -> dict[str, bytes]:
     """Return the files of a bundle that are held."""
     rows = db.execute(
         "SELECT name, body FROM bundles JOIN contents USING (sha256) WHERE epoch = ? AND bundle_hash = ?",
@@ -180,7 +181,7 @@ def bundle_files(db: sqlite3.Connection, epoch: int, bundle_hash: bytes) -> dict
     return dict(rows.fetchall())
 
 
-def put_vote(db: sqlite3.Connection, epoch: int, attempt: int, signer: bytes, vote: Vote) -> None:
+def put_vote(db: Connection, epoch: int, attempt: int, signer: bytes, vote: Vote) -> None:
     """Record what a signer (by address) showed. One that carries a signature is never replaced."""
     db.execute(
         """
@@ -192,7 +193,7 @@ def put_vote(db: sqlite3.Connection, epoch: int, attempt: int, signer: bytes, vo
     )
 
 
-def votes(db: sqlite3.Connection, epoch: int, attempt: int) -> dict[bytes, Vote]:
+def votes(db: Connection, epoch: int, attempt: int) -> dict[bytes, Vote]:
     """Return the votes known for an attempt, by signer address."""
     rows = db.execute(
         """
@@ -204,7 +205,7 @@ def votes(db: sqlite3.Connection, epoch: int, attempt: int) -> dict[bytes, Vote]
     return {row[0]: Vote(*row[1:]) for row in rows}
 
 
-def last_signed(db: sqlite3.Connection) -> tuple[int, int, bytes, bytes] | None:
+def last_signed(db: Connection) -> tuple[int, int, bytes, bytes] | None:
     """Return (epoch, attempt, report hash, signature) of the last signature this node gave, or None."""
     row: tuple[int, int, bytes, bytes] | None = db.execute(
         "SELECT epoch, attempt, report_hash, signature FROM signed ORDER BY epoch DESC, attempt DESC LIMIT 1"
@@ -212,60 +213,65 @@ def last_signed(db: sqlite3.Connection) -> tuple[int, int, bytes, bytes] | None:
     return row
 
 
-def put_signed(
-    db: sqlite3.Connection, epoch: int, attempt: int, report_hash: bytes, signature: bytes
-) -> None:
-    """Record a signature. Raises: InvariantBroken if (epoch, attempt) does not pass every earlier one."""
-    try:
-        db.execute("INSERT INTO signed VALUES (?, ?, ?, ?)", (epoch, attempt, report_hash, signature))
-    except sqlite3.IntegrityError as error:
-        raise InvariantBroken(f"epoch {epoch}, attempt {attempt}: {error}") from error
+def put_signed(db: Connection, epoch: int, attempt: int, report_hash: bytes, signature: bytes) -> None:
+    """Record a signature.
+
+    The block it is in fails with InvariantBroken if (epoch, attempt) does not pass every earlier one.
+    """
+    db.execute("INSERT INTO signed VALUES (?, ?, ?, ?)", (epoch, attempt, report_hash, signature))
 
 
-def signing_floor(db: sqlite3.Connection) -> int | None:
+def signing_floor(db: Connection) -> int | None:
     """Return the first epoch that this node may sign; None while that is not known."""
     row = db.execute("SELECT epoch FROM signing_floor").fetchone()
     return None if row is None else row[0]
 
 
-def set_signing_floor(db: sqlite3.Connection, epoch: int) -> None:
+def set_signing_floor(db: Connection, epoch: int) -> None:
     """Set the first epoch that this node may sign."""
     db.execute("DELETE FROM signing_floor")
     db.execute("INSERT INTO signing_floor VALUES (?)", (epoch,))
 
 
-def put_finalized(db: sqlite3.Connection, report_hash: bytes, final: EpochReport) -> None:
+def put_finalized(db: Connection, report_hash: bytes, final: EpochReport) -> None:
     """Record a finalized report whose bundle is held, and drop what other attempts of the epoch left."""
     db.execute(
         """
         INSERT INTO finalized VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (epoch) DO UPDATE SET
             report_hash = excluded.report_hash, bundle_hash = excluded.bundle_hash,
             attempt = excluded.attempt, note_count = excluded.note_count, is_paid = excluded.is_paid
-            WHERE report_hash <> excluded.report_hash
+            WHERE finalized.report_hash <> excluded.report_hash
         """,
-        (final.epoch, report_hash, final.bundle_hash, final.attempt, final.note_count, final.note_count == 0),
+        (
+            final.epoch,
+            report_hash,
+            final.bundle_hash,
+            final.attempt,
+            final.note_count,
+            int(final.note_count == 0),
+        ),
     )
     db.execute("DELETE FROM bundles WHERE epoch = ? AND bundle_hash <> ?", (final.epoch, final.bundle_hash))
 
 
-def finalized(db: sqlite3.Connection, epoch: int) -> Finalized | None:
+def finalized(db: Connection, epoch: int) -> Finalized | None:
     """Return a finalized report as this node recorded it."""
     row = db.execute("SELECT * FROM finalized WHERE epoch = ?", (epoch,)).fetchone()
     return None if row is None else _finalized(row)
 
 
-def unpaid(db: sqlite3.Connection) -> list[Finalized]:
+def unpaid(db: Connection) -> list[Finalized]:
     """Return finalized reports with notes that this node has not seen paid, oldest first."""
-    rows = db.execute("SELECT * FROM finalized WHERE NOT is_paid ORDER BY epoch").fetchall()
+    rows = db.execute("SELECT * FROM finalized WHERE is_paid = 0 ORDER BY epoch").fetchall()
     return [_finalized(row) for row in rows]
 
 
-def set_paid(db: sqlite3.Connection, epoch: int) -> None:
+def set_paid(db: Connection, epoch: int) -> None:
     """Record that every note of an epoch is paid."""
     db.execute("UPDATE finalized SET is_paid = 1 WHERE epoch = ?", (epoch,))
 
 
-def prune_restricted(db: sqlite3.Connection, before_epoch: int) -> None:
+def prune_restricted(db: Connection, before_epoch: int) -> None:
     """Delete rosters, accruals and usage of older bundles. Manifests stay, so the hash stays explained."""
     marks = ", ".join("?" * len(RESTRICTED_FILES))
     db.execute(
@@ -278,18 +284,18 @@ def prune_restricted(db: sqlite3.Connection, before_epoch: int) -> None:
     )
 
 
-def put_roster(db: sqlite3.Connection, root: bytes, body: bytes) -> None:
+def put_roster(db: Connection, root: bytes, body: bytes) -> None:
     """Keep a roster by its root."""
-    db.execute("INSERT OR IGNORE INTO rosters VALUES (?, ?)", (root, body))
+    db.execute("INSERT INTO rosters VALUES (?, ?) ON CONFLICT DO NOTHING", (root, body))
 
 
-def keep_rosters(db: sqlite3.Connection, roots: Collection[bytes]) -> None:
+def keep_rosters(db: Connection, roots: Collection[bytes]) -> None:
     """Delete every roster that is not among these."""
     held = [row[0] for row in db.execute("SELECT root FROM rosters")]
     db.executemany("DELETE FROM rosters WHERE root = ?", [(root,) for root in held if root not in roots])
 
 
-def roster(db: sqlite3.Connection, root: bytes) -> bytes | None:
+def roster(db: Connection, root: bytes) -> bytes | None:
     """Return the canonical bytes of the roster with a root, or None."""
     row = db.execute("SELECT body FROM rosters WHERE root = ?", (root,)).fetchone()
     return None if row is None else row[0]

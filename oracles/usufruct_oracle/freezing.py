@@ -7,9 +7,9 @@ epoch unless another node had frozen it.
 from __future__ import annotations
 
 import logging
-import sqlite3
 
 from usufruct_oracle import epoch_store, lane_store
+from usufruct_oracle.database import Connection
 from usufruct_oracle.epoch_store import Cutoff
 from usufruct_oracle.store import Store
 from usufruct_oracle.wire_json import FrozenHeads
@@ -31,7 +31,7 @@ def freeze(store: Store, epoch: int, at: Cutoff, period_end_s: int) -> None:
     _log.info("froze epoch %d at block %d with %d lanes", epoch, at.block, len(heads))
 
 
-def frozen_view(db: sqlite3.Connection, epoch: int) -> FrozenHeads | None:
+def frozen_view(db: Connection, epoch: int) -> FrozenHeads | None:
     """Return what peers may see of a freeze, or None if the epoch is not frozen."""
     at = epoch_store.cutoff(db, epoch)
     if at is None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +27,7 @@ from usufruct_protocol.receipts import (
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 
 from usufruct_oracle import lane_store
+from usufruct_oracle.database import Connection
 from usufruct_oracle.lane_store import Evidence, Lane, SignedCheckpoint
 
 _log = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class Intake:
         self._domain = domain_separator
         self._now_s = now_s
 
-    def admit(self, db: sqlite3.Connection, batch: Batch, *, is_probe: bool = False) -> Admitted:
+    def admit(self, db: Connection, batch: Batch, *, is_probe: bool = False) -> Admitted:
         """Take a batch into a write transaction of the store.
 
         is_probe: the batch was fetched to find out where two histories part. If it is refused without showing
@@ -156,10 +156,12 @@ class Intake:
                 body = batch.encode()
                 seq = _storable(getattr(error, "seq", None))
                 digest = hashlib.sha256(body).digest()
-                lane_store.quarantine(db, lane.lane, seq, error.code, str(error), body, digest)
+                lane_store.quarantine(
+                    db, lane.lane, seq, error.code, str(error), body, digest, int(self._now_s())
+                )
             raise
 
-    def _judge(self, db: sqlite3.Connection, lane: Lane, batch: Batch, is_probe: bool) -> Admitted:
+    def _judge(self, db: Connection, lane: Lane, batch: Batch, is_probe: bool) -> Admitted:
         if batch.checkpoint.count == 0:
             raise InputRejected(f"lane 0x{lane.lane.hex()}: a checkpoint over no receipts says nothing")
         held = lane_store.frontier(db, lane.lane_id)
@@ -175,7 +177,7 @@ class Intake:
             raise LaneStopped(lane.lane, lane.conflict_seq)
         return self._append(db, lane, batch, held)
 
-    def _append(self, db: sqlite3.Connection, lane: Lane, batch: Batch, held: LaneFrontier) -> Admitted:
+    def _append(self, db: Connection, lane: Lane, batch: Batch, held: LaneFrontier) -> Admitted:
         """Take the part of a batch that is new; the part before it is known and identical."""
         new_records = batch.records[(held.count - batch.first_seq) * RECORD_SIZE :]
         after = verify_batch(held, new_records, batch.checkpoint, batch.signature, self._domain)
@@ -195,7 +197,7 @@ class Intake:
         if ahead_ms > 0:
             raise FutureDated(lane.lane, after.count - 1, after.last_issued_at_ms, -(-ahead_ms // 1000))
 
-    def _confirm(self, db: sqlite3.Connection, lane: Lane, batch: Batch, is_probe: bool) -> None:
+    def _confirm(self, db: Connection, lane: Lane, batch: Batch, is_probe: bool) -> None:
         """Accept a checkpoint over receipts that are all known; keep it if it is a new one."""
         point = batch.checkpoint
         known = lane_store.checkpoint_at(db, lane, point.count)
@@ -211,7 +213,7 @@ class Intake:
         lane_store.insert_checkpoint(db, lane.lane_id, SignedCheckpoint(point, batch.signature), ours)
 
     def _refuse_other_history(
-        self, db: sqlite3.Connection, lane: Lane, batch: Batch, seq: int, is_probe: bool
+        self, db: Connection, lane: Lane, batch: Batch, seq: int, is_probe: bool
     ) -> None:
         """Tell a second history that the lane signed from wrong bytes under a signature, and refuse both."""
         verify_checkpoint_signature(batch.checkpoint, batch.signature, self._domain)
@@ -229,7 +231,7 @@ class Intake:
         raise LaneStopped(lane.lane, seq)
 
     @staticmethod
-    def _stop(db: sqlite3.Connection, lane: Lane, seq: int, theirs: Batch) -> None:
+    def _stop(db: Connection, lane: Lane, seq: int, theirs: Batch) -> None:
         lane_store.stop_at_conflict(db, lane, _evidence(db, lane, seq, theirs))
         _log.error("lane 0x%s signed two histories: stopped at seq %d", lane.lane.hex(), seq)
 
@@ -239,7 +241,7 @@ def _storable(seq: int | None) -> int | None:
     return seq if seq is not None and seq < 2**63 else None
 
 
-def _first_difference(db: sqlite3.Connection, lane: Lane, batch: Batch, held_count: int) -> int | None:
+def _first_difference(db: Connection, lane: Lane, batch: Batch, held_count: int) -> int | None:
     """Return the lowest seq in which a batch differs from the receipts held, or None."""
     end = min(held_count, batch.checkpoint.count)
     if end <= batch.first_seq:
@@ -275,13 +277,13 @@ def _check_validity(lane: Lane, new_records: bytes, after: LaneFrontier) -> None
         )
 
 
-def _last_certain_seq(db: sqlite3.Connection, lane: Lane, count: int) -> int:
+def _last_certain_seq(db: Connection, lane: Lane, count: int) -> int:
     """Return where a lane stops when only its checkpoints at `count` conflict: at the one before."""
     below = lane_store.checkpoint_below(db, lane, count)
     return 0 if below is None else below.checkpoint.count
 
 
-def _evidence(db: sqlite3.Connection, lane: Lane, seq: int, theirs: Batch) -> Evidence:
+def _evidence(db: Connection, lane: Lane, seq: int, theirs: Batch) -> Evidence:
     """Pair a conflicting batch with ours, both as short as they can be.
 
     A node that holds the receipts before them can judge the two by itself.

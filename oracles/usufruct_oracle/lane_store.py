@@ -6,10 +6,9 @@ one transaction. Nothing here judges: what comes in has been verified by `intake
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import accumulate, chain
+from itertools import accumulate
 from struct import Struct
 from typing import Final
 
@@ -17,18 +16,18 @@ from usufruct_protocol.batches import Batch
 from usufruct_protocol.chain_state import LaneState
 from usufruct_protocol.receipts import Checkpoint, LaneFrontier, receipt_hashes
 
+from usufruct_oracle.database import NO_USAGE, Connection
+
 _RECORD: Final = Struct(">QQ16s32s32sQ")
-_ROW: Final = Struct(">QQ16x32s32sQ")  # without the cumulative units, which follow from the checkpoint
-_NO_USAGE: Final = bytes(32)
-_ROWS_PER_INSERT: Final = 50
 _MAX_INTEGER: Final = 2**63 - 1
-_MAX_QUARANTINED: Final = 1_000
+_MAX_QUARANTINED_PER_LANE: Final = 200
+_LISTS_PER_QUERY: Final = 5_000
 _QUARANTINE_HEAD_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A registered lane as the store knows it. `conflict_seq`: see schema.sql."""
+    """A registered lane as the store knows it. `conflict_seq`, `finalized_count`: see schema_sqlite.sql."""
 
     lane_id: int
     lane: bytes
@@ -37,6 +36,7 @@ class Lane:
     valid_to_ms: int
     unit_cap: int
     conflict_seq: int | None
+    finalized_count: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Evidence:
     theirs: Batch
 
 
-def put_lanes(db: sqlite3.Connection, lanes: Iterable[LaneState]) -> None:
+def put_lanes(db: Connection, lanes: Iterable[LaneState]) -> None:
     """Insert or update registered lanes."""
     db.executemany(
         """
@@ -78,18 +78,18 @@ def put_lanes(db: sqlite3.Connection, lanes: Iterable[LaneState]) -> None:
     )
 
 
-def lane_by_address(db: sqlite3.Connection, lane: bytes) -> Lane | None:
+def lane_by_address(db: Connection, lane: bytes) -> Lane | None:
     """Return a registered lane, or None."""
     row = db.execute("SELECT * FROM lanes WHERE lane = ?", (lane,)).fetchone()
     return None if row is None else _lane(row)
 
 
-def all_lanes(db: sqlite3.Connection) -> list[Lane]:
+def all_lanes(db: Connection) -> list[Lane]:
     """Return every registered lane, in the order in which this node learned of them."""
     return [_lane(row) for row in db.execute("SELECT * FROM lanes ORDER BY lane_id")]
 
 
-def frontier(db: sqlite3.Connection, lane_id: int) -> LaneFrontier:
+def frontier(db: Connection, lane_id: int) -> LaneFrontier:
     """Return how far a lane is held; an empty frontier for a lane without receipts."""
     row = db.execute(
         "SELECT frontier FROM checkpoints WHERE lane_id = ? ORDER BY count DESC LIMIT 1", (lane_id,)
@@ -97,7 +97,7 @@ def frontier(db: sqlite3.Connection, lane_id: int) -> LaneFrontier:
     return LaneFrontier() if row is None else LaneFrontier.from_bytes(row[0])
 
 
-def frontier_at(db: sqlite3.Connection, lane: Lane, count: int) -> LaneFrontier:
+def frontier_at(db: Connection, lane: Lane, count: int) -> LaneFrontier:
     """Return the frontier after the first `count` receipts, which must be held.
 
     Counts on from the nearest checkpoint below, so at most one batch is hashed again.
@@ -115,7 +115,7 @@ def frontier_at(db: sqlite3.Connection, lane: Lane, count: int) -> LaneFrontier:
     return start
 
 
-def records(db: sqlite3.Connection, lane_id: int, from_seq: int, to_seq: int) -> bytes:
+def records(db: Connection, lane_id: int, from_seq: int, to_seq: int) -> bytes:
     """Return the 104-byte records of receipts [from_seq, to_seq), all of which must be held."""
     row = db.execute(
         """
@@ -135,37 +135,18 @@ def records(db: sqlite3.Connection, lane_id: int, from_seq: int, to_seq: int) ->
     totals = list(accumulate((units for _, units, *_ in rows), initial=cumulative))[1:]
     pack = _RECORD.pack
     return b"".join(
-        pack(seq, units, total.to_bytes(16, "big"), usage_root or _NO_USAGE, request_hash, issued_at_ms)
+        pack(seq, units, total.to_bytes(16, "big"), usage_root or NO_USAGE, request_hash, issued_at_ms)
         for (seq, units, usage_root, request_hash, issued_at_ms), total in zip(rows, totals, strict=True)
         if seq >= from_seq
     )
 
 
-def insert_receipts(
-    db: sqlite3.Connection, lane_id: int, new_records: bytes, openings: Mapping[int, bytes]
-) -> None:
-    """Insert verified records that continue the lane, and the usage lists that belong to them.
-
-    Rows go from the unpacked bytes straight into SQLite, 50 to a statement. Per row there is then neither a
-    Python step nor a hand-over between threads, which under load costs far more than the insert.
-    """
-    insert = f"INSERT INTO receipts VALUES {_row_values(lane_id, _ROWS_PER_INSERT)}"
-    whole = len(new_records) - len(new_records) % (_ROWS_PER_INSERT * _RECORD.size)
-    for start in range(0, whole, _ROWS_PER_INSERT * _RECORD.size):
-        part = new_records[start : start + _ROWS_PER_INSERT * _RECORD.size]
-        db.execute(insert, tuple(chain.from_iterable(_ROW.iter_unpack(part))))
-    rest = _ROW.iter_unpack(new_records[whole:])
-    db.executemany(f"INSERT INTO receipts VALUES {_row_values(lane_id, 1)}", rest)
-    db.executemany(f"INSERT INTO openings VALUES ({lane_id:d}, ?, ?)", openings.items())
+def insert_receipts(db: Connection, lane_id: int, new_records: bytes, openings: Mapping[int, bytes]) -> None:
+    """Insert verified records that continue the lane, and the usage lists that belong to them."""
+    db.insert_receipts(lane_id, new_records, openings)
 
 
-def _row_values(lane_id: int, count: int) -> str:
-    return ", ".join([f"({lane_id:d}, ?, ?, nullif(?, x'{_NO_USAGE.hex()}'), ?, ?)"] * count)
-
-
-def insert_checkpoint(
-    db: sqlite3.Connection, lane_id: int, signed: SignedCheckpoint, after: LaneFrontier
-) -> None:
+def insert_checkpoint(db: Connection, lane_id: int, signed: SignedCheckpoint, after: LaneFrontier) -> None:
     """Insert a verified checkpoint and the frontier it confirms."""
     point = signed.checkpoint
     db.execute(
@@ -182,15 +163,17 @@ def insert_checkpoint(
     )
 
 
-def checkpoint_at(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
+def checkpoint_at(db: Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
     """Return the checkpoint held at exactly this count, or None."""
+    if count > _MAX_INTEGER:
+        return None  # peers may name any 64 bits; nothing of that size is ever stored
     row = db.execute(
         f"SELECT {_POINT} FROM checkpoints WHERE lane_id = ? AND count = ?", (lane.lane_id, count)
     ).fetchone()
     return None if row is None else _signed(lane.lane, row)
 
 
-def checkpoint_below(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
+def checkpoint_below(db: Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
     """Return the highest checkpoint held below a count, or None."""
     row = db.execute(
         f"SELECT {_POINT} FROM checkpoints WHERE lane_id = ? AND count < ? ORDER BY count DESC LIMIT 1",
@@ -199,7 +182,7 @@ def checkpoint_below(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCh
     return None if row is None else _signed(lane.lane, row)
 
 
-def checkpoint_above(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
+def checkpoint_above(db: Connection, lane: Lane, count: int) -> SignedCheckpoint | None:
     """Return the lowest checkpoint held above a count, or None."""
     row = db.execute(
         f"SELECT {_POINT} FROM checkpoints WHERE lane_id = ? AND count > ? ORDER BY count LIMIT 1",
@@ -208,8 +191,10 @@ def checkpoint_above(db: sqlite3.Connection, lane: Lane, count: int) -> SignedCh
     return None if row is None else _signed(lane.lane, row)
 
 
-def last_issued_at_ms(db: sqlite3.Connection, lane_id: int, count: int) -> int | None:
+def last_issued_at_ms(db: Connection, lane_id: int, count: int) -> int | None:
     """Return the time of the last receipt under the checkpoint at this count, or None without one."""
+    if count > _MAX_INTEGER:
+        return None
     row = db.execute(
         "SELECT last_issued_at_ms FROM checkpoints WHERE lane_id = ? AND count = ?", (lane_id, count)
     ).fetchone()
@@ -217,7 +202,7 @@ def last_issued_at_ms(db: sqlite3.Connection, lane_id: int, count: int) -> int |
 
 
 def countable_head(
-    db: sqlite3.Connection, lane: Lane, before_ms: int, max_count: int = _MAX_INTEGER
+    db: Connection, lane: Lane, before_ms: int, max_count: int = _MAX_INTEGER
 ) -> SignedCheckpoint | None:
     """Return the highest checkpoint up to a count whose last receipt was issued before a time and that no
     conflict reaches.
@@ -233,7 +218,7 @@ def countable_head(
     return None if row is None else _signed(lane.lane, row)
 
 
-def cut_batch(db: sqlite3.Connection, lane: Lane, from_seq: int) -> Batch | None:
+def cut_batch(db: Connection, lane: Lane, from_seq: int) -> Batch | None:
     """Return receipts from a seq up to the next checkpoint held, with their openings; None at the end."""
     point = checkpoint_above(db, lane, from_seq)
     if point is None:
@@ -249,28 +234,30 @@ def cut_batch(db: sqlite3.Connection, lane: Lane, from_seq: int) -> Batch | None
     return Batch(lane.lane, from_seq, blob, point.checkpoint, point.signature, openings)
 
 
-def usage_lists(db: sqlite3.Connection, lane_id: int, from_seq: int, to_seq: int) -> Iterator[bytes]:
-    """Yield the packed usage lists of receipts [from_seq, to_seq)."""
-    rows = db.execute(
-        "SELECT usage_list FROM openings WHERE lane_id = ? AND seq >= ? AND seq < ? ORDER BY seq",
-        (lane_id, from_seq, to_seq),
-    )
-    return (row[0] for row in rows)
+def usage_lists(db: Connection, lane_id: int, from_seq: int, to_seq: int) -> Iterator[bytes]:
+    """Yield the packed usage lists of receipts [from_seq, to_seq), a few thousand in memory at a time."""
+    for start in range(from_seq, to_seq, _LISTS_PER_QUERY):
+        rows = db.execute(
+            "SELECT usage_list FROM openings WHERE lane_id = ? AND seq >= ? AND seq < ? ORDER BY seq",
+            (lane_id, start, min(start + _LISTS_PER_QUERY, to_seq)),
+        )
+        for row in rows.fetchall():
+            yield row[0]
 
 
-def stop_at_conflict(db: sqlite3.Connection, lane: Lane, evidence: Evidence) -> None:
-    """Keep the evidence, and let nothing of the lane count from its lowest conflicting seq on."""
+def stop_at_conflict(db: Connection, lane: Lane, evidence: Evidence) -> None:
+    """Let nothing of the lane count from its lowest conflicting seq on, and keep the evidence for it."""
+    if lane.conflict_seq is not None and lane.conflict_seq <= evidence.seq:
+        return
+    db.execute("DELETE FROM evidence WHERE lane_id = ?", (lane.lane_id,))
     db.execute(
-        "INSERT OR IGNORE INTO evidence (lane_id, seq, ours, theirs) VALUES (?, ?, ?, ?)",
+        "INSERT INTO evidence (lane_id, seq, ours, theirs) VALUES (?, ?, ?, ?)",
         (lane.lane_id, evidence.seq, evidence.ours.encode(), evidence.theirs.encode()),
     )
-    db.execute(
-        "UPDATE lanes SET conflict_seq = min(coalesce(conflict_seq, ?), ?) WHERE lane_id = ?",
-        (evidence.seq, evidence.seq, lane.lane_id),
-    )
+    db.execute("UPDATE lanes SET conflict_seq = ? WHERE lane_id = ?", (evidence.seq, lane.lane_id))
 
 
-def evidence_of(db: sqlite3.Connection, lane_id: int) -> list[Evidence]:
+def evidence_of(db: Connection, lane_id: int) -> list[Evidence]:
     """Return what shows that a lane signed two histories, lowest seq first."""
     rows = db.execute(
         "SELECT seq, ours, theirs FROM evidence WHERE lane_id = ? ORDER BY seq, evidence_id", (lane_id,)
@@ -279,16 +266,30 @@ def evidence_of(db: sqlite3.Connection, lane_id: int) -> list[Evidence]:
 
 
 def quarantine(
-    db: sqlite3.Connection, lane: bytes, seq: int | None, code: str, reason: str, body: bytes, sha256: bytes
+    db: Connection,
+    lane: bytes,
+    seq: int | None,
+    code: str,
+    reason: str,
+    body: bytes,
+    sha256: bytes,
+    received_at_s: int,
 ) -> None:
-    """Remember refused input and why; the oldest rows make room, so that garbage cannot fill the disk."""
+    """Remember refused input and why; the lane's oldest rows make room: garbage fills no disk."""
     db.execute(
-        "INSERT INTO quarantine (lane, seq, code, reason, size, sha256, head) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        (lane, seq, code, reason, len(body), sha256, body[:_QUARANTINE_HEAD_BYTES]),
+        """
+        INSERT INTO quarantine (lane, seq, code, reason, size, sha256, head, received_at_s)
+        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        """,
+        (lane, seq, code, reason, len(body), sha256, body[:_QUARANTINE_HEAD_BYTES], received_at_s),
     )
     db.execute(
-        "DELETE FROM quarantine WHERE quarantine_id <= (SELECT max(quarantine_id) FROM quarantine) - ?",
-        (_MAX_QUARANTINED,),
+        """
+        DELETE FROM quarantine WHERE lane = ? AND quarantine_id <= (
+            SELECT quarantine_id FROM quarantine WHERE lane = ? ORDER BY quarantine_id DESC LIMIT 1 OFFSET ?
+        )
+        """,
+        (lane, lane, _MAX_QUARANTINED_PER_LANE),
     )
 
 
@@ -302,8 +303,7 @@ def _signed(lane: bytes, row: tuple[int, bytes, bytes, bytes]) -> SignedCheckpoi
     )
 
 
-def _lane(row: tuple[int, bytes, int, int, int, bytes, int | None]) -> Lane:
-    lane_id, lane, license_id, valid_from_ms, valid_to_ms, unit_cap, conflict_seq = row
-    return Lane(
-        lane_id, lane, license_id, valid_from_ms, valid_to_ms, int.from_bytes(unit_cap, "big"), conflict_seq
-    )
+def _lane(row: tuple[int, bytes, int, int, int, bytes, int | None, int]) -> Lane:
+    lane_id, lane, license_id, valid_from_ms, valid_to_ms, unit_cap, conflict_seq, finalized_count = row
+    cap = int.from_bytes(unit_cap, "big")
+    return Lane(lane_id, lane, license_id, valid_from_ms, valid_to_ms, cap, conflict_seq, finalized_count)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator
 
 from usufruct_protocol.eip712 import epoch_report_hash
@@ -15,6 +14,7 @@ from usufruct_protocol.usage import count_usage
 
 from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.context import EpochContext
+from usufruct_oracle.database import Connection
 from usufruct_oracle.epoch_store import StoredReport
 from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.store import Store
@@ -77,7 +77,7 @@ class Reporting:
 
 
 def count_new_usage(
-    db: sqlite3.Connection,
+    db: Connection,
     context: EpochContext,
     heads: Iterable[Checkpoint | None],
     adopted: Collection[int] = (),

@@ -72,7 +72,7 @@ def test_one_process_per_database(tmp_path: Path, store: Store) -> None:
         "Store(Path(sys.argv[1]), exclusive=True)"
     )
     second = subprocess.run(
-        [sys.executable, "-c", code, str(store.path)], capture_output=True, text=True, check=False, cwd=ROOT
+        [sys.executable, "-c", code, store.name], capture_output=True, text=True, check=False, cwd=ROOT
     )
     assert second.returncode != 0
     assert "in use by another process" in second.stderr

@@ -167,14 +167,20 @@ def test_a_seq_too_large_for_the_store_is_refused_like_any_other(lane: KitLane, 
     assert take(lane.batch()).count == 2
 
 
-def test_the_quarantine_has_an_end(store: Store, lane: KitLane) -> None:
+def test_the_quarantine_has_an_end_and_no_lane_fills_that_of_another(store: Store, lane: KitLane) -> None:
+    other = KitLane(1).address
     with store.write() as db:
-        for _ in range(1_020):
-            lane_store.quarantine(db, lane.address, None, "x", "y", b"z" * 9_999, bytes(32))
+        lane_store.quarantine(db, other, 7, "x", "y", b"first", bytes(32), 1)
+        for number in range(220):
+            lane_store.quarantine(db, lane.address, None, "x", "y", b"z" * 9_999, bytes(32), number)
     with store.read() as db:
-        count, longest = db.execute("SELECT count(*), max(length(head)) FROM quarantine").fetchone()
-    assert count == 1_000
-    assert longest == 512
+        count, oldest, longest = db.execute(
+            "SELECT count(*), min(received_at_s), max(length(head)) FROM quarantine WHERE lane = ?",
+            (lane.address,),
+        ).fetchone()
+        others = db.execute("SELECT head FROM quarantine WHERE lane = ?", (other,)).fetchall()
+    assert (count, oldest, longest) == (200, 20, 512)
+    assert others == [(b"first",)]
 
 
 def test_receipts_outside_validity_or_over_the_cap_are_refused(store: Store, take: Take) -> None:
