@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -133,6 +134,21 @@ class AckBook:
             acks = (*(earlier.acks if earlier else ()), KeptAck(received_at, signer, signature))
             found[count, root] = Answer(point, lane_signature, acks)
         return next((one for one in found.values() if len(one.acks) >= needed), None)
+
+    def acknowledged_count(self, seq: int, by_s: int, signers: Collection[bytes], needed: int) -> int:
+        """Return the count of the highest checkpoint over a receipt that this many of these signers had
+        acknowledged by a time; 0 if there is none."""
+        rows = self._run(
+            "SELECT DISTINCT count, receipts_root, signer FROM acks WHERE count > ? AND received_at <= ?"
+            " ORDER BY count DESC",
+            (seq, by_s),
+        )
+        given: Counter[tuple[int, bytes]] = Counter()
+        for count, root, signer in rows:
+            given[count, root] += signer in signers
+            if given[count, root] >= needed:
+                return int(count)
+        return 0
 
     def close(self) -> None:
         """Close the file."""

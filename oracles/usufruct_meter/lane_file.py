@@ -17,6 +17,7 @@ from usufruct_protocol.errors import ConfigInvalid, InputRejected
 from usufruct_protocol.receipts import MAX_CUMULATIVE_UNITS
 from usufruct_protocol.signing import checksum_address, parse_address
 
+from usufruct_meter.chain.settings import CHAIN_FILE_NAME
 from usufruct_meter.checkpoints import Periods
 
 _MAX_FILE_BYTES: Final = 64 * 1024
@@ -124,9 +125,13 @@ class LaneFile:
 
 
 def lane_files(location: Path | str) -> tuple[Path, ...]:
-    """Return the lane file at a path, or all of a folder by name (`*.json`). Raises: ConfigInvalid."""
+    """Return the lane file at a path, or all of a folder by name: `*.json` but `chain.json`.
+
+    Raises: ConfigInvalid if there is none.
+    """
     location = Path(location).absolute()
-    found = tuple(sorted(location.glob("*.json"))) if location.is_dir() else (location,)
+    in_folder = (path for path in location.glob("*.json") if path.name != CHAIN_FILE_NAME)
+    found = tuple(sorted(in_folder)) if location.is_dir() else (location,)
     if not found:
         raise ConfigInvalid(f"no lane file (*.json) in {location}", hint="usufruct-meter lane new makes one")
     return found

@@ -68,6 +68,11 @@ def write_key_file(path: Path, private_key: bytes) -> None:
 
 
 def read_key_file(path: Path) -> LaneKey:
+    """Read the key file of a lane. Raises: as `read_private_key`."""
+    return LaneKey(read_private_key(path))
+
+
+def read_private_key(path: Path) -> bytes:
     """Read a key file: 64 hex digits, with or without 0x, in a file that nobody but its owner can read.
 
     No error repeats what the file holds.
@@ -85,7 +90,7 @@ def read_key_file(path: Path) -> LaneKey:
         )
     try:
         private_key = bytes.fromhex(content.decode("ascii").strip().removeprefix("0x"))
-        key = LaneKey(private_key)
+        LaneKey(private_key)
     except (ValueError, InputRejected) as error:
         raise ConfigInvalid(
             f"key file {path} does not hold a key", hint="expected 64 hex digits, below the curve order"
@@ -94,4 +99,4 @@ def read_key_file(path: Path) -> LaneKey:
         raise ConfigInvalid(
             f"key file {path} holds a placeholder, not a random key", hint="usufruct-meter lane new draws one"
         )
-    return key
+    return private_key

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from usufruct_protocol.errors import UsufructError
 
+from usufruct_meter.chain.registration import check_before_signing
 from usufruct_meter.lane import Lane
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.shipper import Shipper
@@ -38,9 +39,11 @@ class Meter:
     def open(cls, location: LaneFile | Path | str, *, checkpoint_every_s: float = 1.0) -> Self:
         """Open a lane (or the first free one of a folder), ask the nodes about it, and start shipping.
 
-        Raises: as `Lane.open`; SpoolOutdated if a node proves that the spool has lost receipts.
+        With a chain file beside the lane file, the lane must be registered as it says, and is kept covered.
+        Raises: as `Lane.open` and `check_before_signing`; SpoolOutdated if a node or an anchor proves that
+        the spool has lost receipts.
         """
-        lane = Lane.open(location)
+        lane = Lane.open(location, check=check_before_signing)
         shipper = Shipper(lane, checkpoint_every_s=checkpoint_every_s).start()
         meter = cls(lane, shipper)
         try:

@@ -13,13 +13,13 @@ from typing import Final
 
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import UsufructError
-from usufruct_protocol.receipts import Checkpoint, LaneFrontier
 
 from usufruct_meter.ack_book import AckBook
 from usufruct_meter.batching import BatchLimits, next_batch
-from usufruct_meter.errors import NodeUnavailable, SpoolDoubtful, SpoolOutdated
+from usufruct_meter.errors import NodeUnavailable, SpoolDoubtful
 from usufruct_meter.lane import Lane
 from usufruct_meter.node_client import BatchGap, BatchTooLarge, HeldLane, NodeClient
+from usufruct_meter.spool_history import contradiction
 from usufruct_meter.spool_reader import SpoolReader
 
 _logger = logging.getLogger(__name__)
@@ -166,34 +166,14 @@ class NodeWorker(threading.Thread):
 
 
 def outdated(held: HeldLane, reader: SpoolReader) -> SpoolDoubtful | None:
-    """Return the error if a checkpoint that the lane signed proves that the spool lost or changed receipts.
+    """Return the error if what a node holds proves that the spool lost or changed receipts.
 
     A node's bare word is not enough, or one lying node could stop every lane.
     """
-    point, own_count = held.checkpoint, reader.count()
-    if point is None:
-        if held.count > own_count:
-            _logger.warning(
-                "a node claims %d receipts without proof; the spool has %d", held.count, own_count
-            )
-        return None
-    if point.count > own_count:
-        return SpoolOutdated(
-            f"the lane has signed {point.count} receipts, as a node proves; the spool has {own_count}"
+    if held.checkpoint is not None:
+        return contradiction(held.checkpoint, reader, "a node")
+    if held.count > reader.count():
+        _logger.warning(
+            "a node claims %d receipts without proof; the spool has %d", held.count, reader.count()
         )
-    if _frontier_at(reader, point) != (point.receipts_root, point.cumulative_units):
-        return SpoolOutdated(f"the lane has signed other receipts than the spool's below seq {point.count}")
     return None
-
-
-def _frontier_at(reader: SpoolReader, point: Checkpoint) -> tuple[bytes, int]:
-    """Return root and units of the spool's first `point.count` receipts."""
-    for row in reader.checkpoints_after(point.count - 1, 1):
-        if row.checkpoint.count == point.count:
-            return row.checkpoint.receipts_root, row.checkpoint.cumulative_units
-    frontier = LaneFrontier()
-    for stored, _ in reader.receipts_from(point.lane, 0):
-        if stored.receipt.seq >= point.count:
-            break
-        frontier.append(stored.receipt)
-    return frontier.root(), frontier.cumulative_units

@@ -17,6 +17,8 @@ from typing import Final, Self
 from usufruct_protocol.errors import Transient, UsufructError
 
 from usufruct_meter.ack_book import AckBook, ack_book_path
+from usufruct_meter.chain.anchoring import AnchoringStatus, AnchorKeeper
+from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.errors import LaneClosed
 from usufruct_meter.lane import Lane
 from usufruct_meter.node_worker import NodeWorker
@@ -54,13 +56,16 @@ class Shipper:
         )
         self._workers = [NodeWorker(lane, url, self._stopping, self._notify, self._acks) for url in nodes]
         self._keeper = threading.Thread(target=self._keep, name="usufruct-checkpoints", daemon=True)
+        chain = LaneChain.beside(lane.file)
+        self._anchoring = AnchorKeeper(lane, chain, self._acks, self._stopping) if chain else None
         self._saved_acks: dict[str, int] = {}
 
     def start(self) -> Self:
         """Start the threads."""
         self._keeper.start()
-        for worker in self._workers:
-            worker.start()
+        for thread in (*self._workers, self._anchoring):
+            if thread is not None:
+                thread.start()
         return self
 
     def __enter__(self) -> Self:
@@ -109,13 +114,17 @@ class Shipper:
         """Return how far each node is, and what is wrong with it if anything is."""
         return [NodeStatus(one.url, one.known_count, one.error) for one in self._workers]
 
+    def anchoring(self) -> AnchoringStatus | None:
+        """Return how far the lane is covered; None if there is no chain file."""
+        return self._anchoring.status if self._anchoring else None
+
     def stop(self) -> None:
         """Stop all threads; a request that is under way is finished or times out."""
         self._stopping.set()
         for worker in self._workers:
             worker.wake()
-        for thread in (*self._workers, self._keeper):
-            if thread.ident is not None:
+        for thread in (*self._workers, self._keeper, self._anchoring):
+            if thread is not None and thread.ident is not None:
                 thread.join(_JOIN_S)
         self._save_acks()
         self._acks.close()

@@ -1,0 +1,128 @@
+"""The clock that keeps a lane covered: it watches what is acknowledged, and anchors what falls due."""
+
+from __future__ import annotations
+
+import logging
+import random
+import sqlite3
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from functools import reduce
+from typing import Final
+
+from usufruct_protocol.errors import UsufructError
+
+from usufruct_meter.ack_book import AckBook
+from usufruct_meter.chain.anchor_sender import AnchorPending
+from usufruct_meter.chain.coverage import Coverage, coverage
+from usufruct_meter.chain.lane_chain import LaneChain
+from usufruct_meter.lane import Lane
+from usufruct_meter.spool_reader import SpoolReader
+
+_logger = logging.getLogger(__name__)
+
+_LOOK_EVERY_S: Final = 60.0
+_LOOKS_PER_MERGE_DELAY: Final = 20
+_SEND_WAIT_S: Final = 240.0
+_FIRST_BACKOFF_S: Final = 2.0
+_LOOK_AFTER_S: Final = 5.0
+_CLOCK_TOLERANCE_S: Final = 600
+
+
+@dataclass(frozen=True, slots=True)
+class AnchoringStatus:
+    """How a lane stands; `coverage` is None until the chain has answered once."""
+
+    coverage: Coverage | None
+    error: str | None
+
+
+class AnchorKeeper(threading.Thread):
+    """Looks at the chain now and then, and anchors the lane's last checkpoint when something falls due."""
+
+    def __init__(self, lane: Lane, chain: LaneChain, acks: AckBook, stopping: threading.Event) -> None:
+        super().__init__(name="usufruct-anchor", daemon=True)
+        self._lane = lane
+        self._chain = chain
+        self._acks = acks
+        self._stopping = stopping
+        self._failures = 0
+        self._coverage: Coverage | None = None
+        self._error: str | None = None
+
+    @property
+    def status(self) -> AnchoringStatus:
+        """How the lane stands."""
+        return AnchoringStatus(self._coverage, self._error)
+
+    def run(self) -> None:
+        """Keep the lane covered until stopped."""
+        with self._chain, closing(SpoolReader.open(self._lane.file.spool)) as reader:
+            while not self._stopping.is_set():
+                try:
+                    rest_s = self.step(reader)
+                    self._failures, self._error = 0, None
+                except (UsufructError, sqlite3.Error) as error:
+                    rest_s = self._failed(error)
+                except Exception as error:  # a thread must not die silently behind a healthy server
+                    _logger.exception("keeping the lane covered failed unexpectedly")
+                    rest_s = self._failed(error)
+                self._stopping.wait(rest_s)
+
+    def step(self, reader: SpoolReader) -> float:
+        """Look once, and anchor if something is due; returns how long to rest.
+
+        Raises: ChainUnavailable and what `AnchorSender.send` raises.
+        """
+        facts = self._chain.facts()
+        file = self._lane.file
+        found = reduce(Coverage.worse, (coverage(reader, self._acks, one, file.periods) for one in facts))
+        self._coverage = found
+        merge_delay_s = min(one.merge_delay_s for one in facts)
+        look_every_s = min(_LOOK_EVERY_S, merge_delay_s / _LOOKS_PER_MERGE_DELAY)
+        clock_s = self._lane.clock_ms() // 1000
+        ahead_s = clock_s - max(one.head.time_s for one in facts)
+        if ahead_s > _CLOCK_TOLERANCE_S:
+            _logger.warning(
+                "this clock is %d s ahead of the last block: a receipt dated an hour ahead is evidence",
+                ahead_s,
+            )
+        if found.due_s is None:
+            return look_every_s
+        now_s = max(clock_s, *(one.head.time_s for one in facts))
+        act_at_s = self._chain.act_at_s(found.due_s, merge_delay_s)
+        if now_s < act_at_s:
+            return min(look_every_s, float(act_at_s - now_s))
+        self._anchor(reader, found, now_s)
+        return min(look_every_s, _LOOK_AFTER_S)
+
+    def _anchor(self, reader: SpoolReader, found: Coverage, now_s: int) -> None:
+        last = reader.last_checkpoint()
+        if last is None or last.checkpoint.count <= found.covered_count:
+            self._lane.checkpoint()
+            last = reader.last_checkpoint()
+        if last is None or found.due_s is None:
+            return
+        late_s = now_s - found.due_s
+        _logger.log(
+            logging.ERROR if late_s > 0 else logging.WARNING,
+            "too few signers acknowledge receipts from seq %d on%s: anchoring %d receipts on chain",
+            found.covered_count,
+            f", {late_s} s past the merge delay" if late_s > 0 else "",
+            last.checkpoint.count,
+        )
+        sender = self._chain.sender(self._stopping.is_set)
+        sender.send(last.checkpoint, last.signature, wait_s=_SEND_WAIT_S)
+        _logger.warning("%d receipts are anchored", last.checkpoint.count)
+
+    def _failed(self, error: Exception) -> float:
+        """Note a failure; returns how long to wait, growing with each one in a row, up to a minute."""
+        message = f"{error} {getattr(error, 'hint', '')}".strip()
+        if message != self._error:
+            level = logging.INFO if isinstance(error, AnchorPending) else logging.ERROR
+            _logger.log(level, "cannot tell or see to it that the lane is covered: %s", message)
+        self._error = message
+        rest_s = min(_LOOK_EVERY_S, _FIRST_BACKOFF_S * float(2 ** min(self._failures, 8)))
+        self._failures += 1
+        return rest_s * random.uniform(0.5, 1.0)

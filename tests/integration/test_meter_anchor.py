@@ -1,0 +1,518 @@
+"""A lane stays covered when nodes do not answer: real contracts, and endpoints that fail or lie."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from usufruct_meter.ack_book import AckBook, ack_book_path
+from usufruct_meter.batching import BatchLimits, next_batch
+from usufruct_meter.chain.anchor_sender import AnchorPending, AnchorRefused, PayerBroke
+from usufruct_meter.chain.anchoring import AnchorKeeper
+from usufruct_meter.chain.lane_chain import LaneChain
+from usufruct_meter.chain.registration import NotRegistered
+from usufruct_meter.chain.rpc import ChainUnavailable
+from usufruct_meter.errors import SpoolOutdated
+from usufruct_meter.lane import Lane
+from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.lane_key import write_key_file
+from usufruct_meter.meter import Meter
+from usufruct_meter.new_lane import LaneOptions, create_lane
+from usufruct_meter.shipper import Shipper
+from usufruct_meter.spool_reader import SpoolReader
+from usufruct_protocol.batches import Batch
+from usufruct_protocol.eip712 import typed_digest
+from usufruct_protocol.errors import ConfigInvalid
+from usufruct_protocol.receipts import Checkpoint, CheckpointAck
+from usufruct_protocol.signing import address_of, checksum_address, parse_address, sign_digest
+
+from scripts.devchain import dev_key
+from tests.integration.chain_world import (
+    EPOCH_S,
+    GENESIS_S,
+    MERGE_DELAY_S,
+    SIGNER_KEYS,
+    World,
+    unchanged,
+    world,
+)
+
+PAYER = dev_key(0, "payer")
+VALID_TO_MS = (GENESIS_S + 365 * EPOCH_S) * 1000
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Iterator[World]:
+    with world() as made:
+        made.chain.set_balance([checksum_address(address_of(PAYER))])
+        license_id = made.accept()
+        for number in range(2):
+            made.register_lane(license_id, number)
+        made.chain.advance_to(
+            GENESIS_S + EPOCH_S
+        )  # the first period, which ends later than the delay, is over
+        yield made
+
+
+@pytest.fixture
+def chain(deployed: World) -> Iterator[World]:
+    with unchanged(deployed) as made:
+        yield made
+        made.chain.set_automine(True)
+        made.chain.rpc("anvil_dropAllTransactions")
+
+
+@dataclass
+class Clock:
+    """The lane's clock: the chain's, unless a test moves it."""
+
+    chain: World
+    ahead_s: int = 0
+
+    def __call__(self) -> int:
+        return (self.chain.chain.now() + self.ahead_s) * 1000
+
+
+@dataclass
+class Setting:
+    """A lane on the chain, its keeper driven by hand, and the acknowledgements it got."""
+
+    world: World
+    lane: Lane
+    keeper: AnchorKeeper
+    acks: AckBook
+    reader: SpoolReader
+
+    def look(self) -> float:
+        return self.keeper.step(self.reader)
+
+    @property
+    def anchored(self) -> int:
+        found = self.world.contracts.anchors.functions.anchorAt(
+            checksum_address(self.lane.address), self.world.chain.now()
+        ).call()
+        return int(found[1])
+
+    @property
+    def covered(self) -> int:
+        found = self.keeper.status.coverage
+        assert found is not None
+        return found.covered_count
+
+    def meter(self, count: int) -> Checkpoint:
+        for _ in range(count):
+            self.lane.meter(2)
+        self.lane.checkpoint()
+        last = self.reader.last_checkpoint()
+        assert last is not None
+        return last.checkpoint
+
+    def acknowledge(self, point: Checkpoint, *signers: int, at_s: int | None = None) -> None:
+        received_at = self.world.chain.now() if at_s is None else at_s
+        digest = typed_digest(self.lane.domain, CheckpointAck(point.struct_hash(), received_at).struct_hash())
+        for signer in signers:
+            signature = sign_digest(SIGNER_KEYS[signer], digest).hex()
+            given = {"count": point.count, "received_at": received_at, "signature": signature}
+            assert self.acks.keep(self.batch(), given, f"http://node-{signer}")
+
+    def batch(self) -> Batch:
+        found = next_batch(self.reader, 0, BatchLimits())
+        assert found is not None
+        return found
+
+    def pass_time(self, seconds: int) -> None:
+        self.world.chain.advance_to(self.world.chain.now() + seconds)
+
+
+def lane_file(world: World, folder: Path, number: int = 0, **changes: Any) -> LaneFile:
+    given: dict[str, Any] = {
+        "license_id": 1,
+        "chain_id": world.chain.chain_id,
+        "settlement": parse_address(world.contracts.deployment.settlement),
+        "genesis_s": GENESIS_S,
+        "epoch_seconds": EPOCH_S,
+        "valid_from_ms": GENESIS_S * 1000,
+        "valid_to_ms": VALID_TO_MS,
+        "unit_cap": 10**12,
+    } | changes
+    key = dev_key(number, "lane")
+    return create_lane(folder, LaneOptions(**given), name=f"lane-{number}", private_key=key)
+
+
+def chain_file(folder: Path, *urls: str, payer: bytes | None = PAYER, **more: Any) -> None:
+    fields: dict[str, Any] = {"rpc_urls": list(urls)} | more
+    if payer is not None:
+        write_key_file(folder / "payer.key", payer)
+        fields["payer_key_file"] = "payer.key"
+    path = folder / "chain.json"
+    path.write_text(json.dumps(fields))
+    path.chmod(0o600)
+
+
+@contextmanager
+def setting(world: World, folder: Path, *urls: str, **more: Any) -> Iterator[Setting]:
+    file = lane_file(world, folder)
+    chain_file(folder, *(urls or (world.chain.rpc_url,)), **more)
+    with ExitStack() as stack:
+        lane = stack.enter_context(Lane.open(file, clock_ms=Clock(world)))
+        acks = AckBook(ack_book_path(file.spool), lane.address, lane.domain, file.periods, 4)
+        stack.callback(acks.close)
+        chain = LaneChain.beside(file)
+        assert chain is not None
+        stack.enter_context(chain)
+        keeper = AnchorKeeper(lane, chain, acks, threading.Event())
+        reader = stack.enter_context(closing(SpoolReader.open(file.spool)))
+        yield Setting(world, lane, keeper, acks, reader)
+
+
+@pytest.fixture
+def made(chain: World, tmp_path: Path) -> Iterator[Setting]:
+    with setting(chain, tmp_path) as one:
+        yield one
+
+
+def payments(world: World) -> int:
+    return world.contracts.w3.eth.get_transaction_count(checksum_address(address_of(PAYER)))
+
+
+def test_inv_25_what_no_node_acknowledges_is_anchored_before_the_merge_delay_ends(made: Setting) -> None:
+    made.meter(3)
+    started = made.world.chain.now()
+    made.look()
+    assert (made.covered, made.anchored) == (0, 0)
+    made.pass_time(MERGE_DELAY_S // 2)
+    made.look()
+    assert made.anchored == 3
+    assert made.world.chain.now() < started + MERGE_DELAY_S
+    made.look()
+    assert made.covered == 3
+    assert payments(made.world) == 1
+    made.pass_time(2 * MERGE_DELAY_S)
+    made.look()
+    assert payments(made.world) == 1, "what is covered is not paid for again"
+
+
+def test_inv_25_acknowledgements_of_f_plus_1_signers_cost_nothing(made: Setting) -> None:
+    point = made.meter(3)
+    made.acknowledge(point, 0)
+    made.look()
+    assert made.covered == 0, "one signer may be the faulty one"
+    made.acknowledge(point, 1)
+    made.look()
+    assert made.covered == 3
+    made.pass_time(2 * MERGE_DELAY_S)
+    made.look()
+    assert payments(made.world) == 0
+
+
+def test_inv_25_acknowledgements_that_came_too_late_do_not_count(made: Setting) -> None:
+    point = made.meter(1)
+    first = made.reader.receipt(0)
+    assert first is not None
+    late_s = first.receipt.issued_at_ms // 1000 + MERGE_DELAY_S + 1
+    made.acknowledge(point, 0, 1, 2, 3, at_s=late_s)
+    made.look()
+    assert made.covered == 0
+
+
+def test_inv_25_keys_that_are_no_signers_do_not_count(made: Setting) -> None:
+    point = made.meter(1)
+    digest = typed_digest(
+        made.lane.domain, CheckpointAck(point.struct_hash(), made.world.chain.now()).struct_hash()
+    )
+    for number in range(4):
+        signature = sign_digest(dev_key(number, "nobody"), digest).hex()
+        given = {"count": 1, "received_at": made.world.chain.now(), "signature": signature}
+        assert made.acks.keep(made.batch(), given, f"http://{number}")
+    made.look()
+    assert made.covered == 0
+
+
+def test_inv_25_a_committee_that_is_announced_does_not_know_what_the_old_one_acknowledged(
+    made: Setting,
+) -> None:
+    point = made.meter(2)
+    made.acknowledge(point, 0, 1, 2, 3)
+    made.look()
+    assert made.covered == 2
+    new = sorted(address_of(dev_key(number, "new signer")) for number in range(4))
+    committee = made.world.contracts.committee.functions
+    made.world.sender("council").send(committee.rotate([checksum_address(one) for one in new], 3))
+    made.look()
+    assert (made.covered, made.anchored) == (0, 0), "due by the end of its first period, not yet"
+    made.pass_time(3 * EPOCH_S - MERGE_DELAY_S // 2 + GENESIS_S - made.world.chain.now())
+    made.look()
+    assert made.anchored == 2
+    assert made.world.chain.now() < GENESIS_S + 3 * EPOCH_S
+    made.look()
+    assert made.covered == 2
+
+
+def test_receipts_without_a_checkpoint_get_one_when_they_fall_due(made: Setting) -> None:
+    made.lane.meter(1)
+    made.pass_time(MERGE_DELAY_S)
+    made.look()
+    assert made.anchored == 1
+
+
+def test_a_killed_sender_leaves_nothing_that_is_paid_twice(made: Setting) -> None:
+    """The transaction of the run before is still in the pool: it is replaced, not repeated."""
+    chain = made.world.chain
+    chain.set_automine(False)
+    point = made.meter(1)
+    last = made.reader.last_checkpoint()
+    assert last is not None
+    killed, restarted = (LaneChain.beside(made.lane.file) for _ in range(2))
+    assert killed is not None
+    assert restarted is not None
+    with killed, pytest.raises(AnchorPending):
+        killed.sender().send(point, last.signature, wait_s=0.0)
+    with restarted:
+        miner = threading.Timer(0.5, chain.mine)
+        miner.start()
+        restarted.sender().send(point, last.signature, wait_s=20.0)
+        miner.join()
+    assert made.anchored == 1
+    chain.mine(3)
+    assert payments(made.world) == 1
+
+
+def test_a_transaction_that_stays_in_the_pool_is_replaced_at_a_higher_fee(made: Setting) -> None:
+    chain = made.world.chain
+    chain.set_automine(False)
+    point = made.meter(1)
+    last = made.reader.last_checkpoint()
+    found = LaneChain.beside(made.lane.file)
+    assert last is not None
+    assert found is not None
+    seen: list[int] = []
+
+    def watch() -> None:
+        while len(set(seen)) < 3:
+            pool = chain.rpc("txpool_content")["pending"]
+            seen.extend(int(tx["maxFeePerGas"], 16) for of in pool.values() for tx in of.values())
+        chain.mine()
+
+    with found:
+        sender = found.sender()
+        sender._bump_after_s = 0.2
+        watcher = threading.Thread(target=watch)
+        watcher.start()
+        sender.send(point, last.signature, wait_s=30.0)
+        watcher.join(30)
+    assert made.anchored == 1
+    assert payments(made.world) == 1
+    fees = list(dict.fromkeys(seen))
+    assert fees == sorted(fees)
+
+
+def test_two_lanes_of_one_payer_take_turns(chain: World, tmp_path: Path) -> None:
+    chain_file(tmp_path, chain.chain.rpc_url)
+    files = [lane_file(chain, tmp_path, number) for number in range(2)]
+    lanes = []
+    with ExitStack() as stack:
+        for file in files:
+            lane = stack.enter_context(Lane.open(file, clock_ms=Clock(chain)))
+            lane.meter(1)
+            lanes.append(lane)
+        chain.chain.advance_to(chain.chain.now() + MERGE_DELAY_S)
+        for lane in lanes:
+            stack.enter_context(Shipper(lane, checkpoint_every_s=0.05))
+        for file in files:
+            wait_until(lambda file=file: anchored(chain, file) == 1)  # type: ignore[misc]
+    assert payments(chain) == 2
+
+
+def test_a_payer_without_ether_is_said_and_tried_again(made: Setting) -> None:
+    made.world.chain.set_balance([checksum_address(address_of(PAYER))], 1)
+    made.meter(1)
+    made.pass_time(MERGE_DELAY_S)
+    with pytest.raises((PayerBroke, AnchorRefused, ChainUnavailable)) as caught:
+        made.look()
+    assert isinstance(caught.value, PayerBroke), caught.value
+    made.world.chain.set_balance([checksum_address(address_of(PAYER))])
+    made.look()
+    assert made.anchored == 1
+
+
+def test_fees_above_the_limit_are_not_paid(chain: World, tmp_path: Path) -> None:
+    with setting(chain, tmp_path, max_fee_per_gas_gwei=1) as made:
+        made.world.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(50 * 10**9))
+        made.world.chain.mine()
+        made.meter(1)
+        made.pass_time(MERGE_DELAY_S)
+        made.world.chain.rpc("anvil_setNextBlockBaseFeePerGas", hex(50 * 10**9))
+        made.world.chain.mine()
+        with pytest.raises(ChainUnavailable, match="max_fee_per_gas_gwei"):
+            made.look()
+        assert payments(made.world) == 0
+
+
+def test_without_a_payer_the_duty_is_named(chain: World, tmp_path: Path) -> None:
+    with setting(chain, tmp_path, payer=None) as made:
+        made.meter(1)
+        made.pass_time(MERGE_DELAY_S)
+        with pytest.raises(ConfigInvalid, match="payer_key_file"):
+            made.look()
+
+
+def test_an_endpoint_of_another_chain_is_refused(chain: World, tmp_path: Path) -> None:
+    with (
+        tampering(chain.chain.rpc_url, {"eth_chainId": lambda _: "0x1"}) as url,
+        setting(chain, tmp_path, url) as made,
+        pytest.raises(ConfigInvalid, match="serves chain 1,"),
+    ):
+        made.look()
+    assert payments(chain) == 0
+
+
+def test_an_endpoint_that_claims_an_anchor_hides_no_duty(chain: World, tmp_path: Path) -> None:
+    def claim(result: Any) -> Any:
+        if len(result) == 2 + 64 * 4:  # the answer of anchorAt
+            return "0x" + (10**9).to_bytes(32, "big").hex() * 4
+        return result
+
+    with (
+        tampering(chain.chain.rpc_url, {"eth_call": claim}) as liar,
+        setting(chain, tmp_path, liar, chain.chain.rpc_url) as made,
+    ):
+        made.meter(1)
+        made.pass_time(MERGE_DELAY_S)
+        made.look()
+        assert made.anchored == 1
+
+
+def test_dead_endpoints_are_passed_over(chain: World, tmp_path: Path) -> None:
+    with setting(chain, tmp_path, "http://127.0.0.1:9", chain.chain.rpc_url) as made:
+        made.meter(1)
+        made.pass_time(MERGE_DELAY_S)
+        made.look()
+        assert made.anchored == 1
+
+
+def test_when_no_endpoint_answers_it_is_tried_again_and_no_key_is_shown(
+    made: Setting, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with setting(made.world, tmp_path / "other", "http://user:secret@127.0.0.1:9/v2/access-key") as dead:
+        dead.meter(1)
+        with pytest.raises(ChainUnavailable) as caught:
+            dead.look()
+    assert "secret" not in str(caught.value) + caplog.text
+    assert "access-key" not in str(caught.value) + caplog.text
+
+
+def test_an_anchor_that_a_reorganization_takes_is_made_again(made: Setting) -> None:
+    made.meter(1)
+    made.pass_time(MERGE_DELAY_S)
+    before = made.world.chain.snapshot()
+    made.look()
+    assert made.anchored == 1
+    made.world.chain.revert(before)
+    assert made.anchored == 0
+    made.look()
+    assert made.anchored == 1
+
+
+def test_a_lane_that_is_not_registered_signs_nothing(chain: World, tmp_path: Path) -> None:
+    file = lane_file(chain, tmp_path, 7)
+    chain_file(tmp_path, chain.chain.rpc_url)
+    with pytest.raises(NotRegistered, match="not registered"):
+        Meter.open(file)
+    with closing(SpoolReader.open(file.spool)) as reader:
+        assert reader.count() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"unit_cap": 10**12 + 1}, "unit_cap is 1000000000000 on chain and 1000000000001 in the file"),
+        ({"valid_to_ms": VALID_TO_MS + 1}, "valid_to is"),
+        ({"license_id": 2}, "license_id is 1 on chain and 2 in the file"),
+        ({"epoch_seconds": 60}, "epochs take 86400 s"),
+    ],
+)
+def test_a_lane_file_that_differs_from_the_chain_is_refused(
+    chain: World, tmp_path: Path, change: dict[str, Any], said: str
+) -> None:
+    file = lane_file(chain, tmp_path, **change)
+    chain_file(tmp_path, chain.chain.rpc_url)
+    with pytest.raises(NotRegistered, match=said):
+        Meter.open(file)
+
+
+def test_a_spool_from_before_the_last_anchor_is_found_without_any_node(chain: World, tmp_path: Path) -> None:
+    """A machine restored from a snapshot: file numbers and marks fit, only the chain remembers."""
+    with setting(chain, tmp_path) as made:
+        made.meter(2)
+        made.pass_time(MERGE_DELAY_S)
+        made.look()
+    file = lane_file(chain, tmp_path / "restored")
+    chain_file(tmp_path / "restored", chain.chain.rpc_url)
+    with Lane.open(file, clock_ms=Clock(chain)) as lane:
+        lane.meter(2)
+    with pytest.raises(SpoolOutdated, match="has signed 2 receipts, as an anchor proves; the spool has 1"):
+        Meter.open(file)
+    with closing(SpoolReader.open(file.spool)) as reader:
+        assert reader.count() == 1
+
+
+def test_a_lane_that_has_signed_goes_on_without_the_chain_and_a_new_one_does_not(
+    chain: World, tmp_path: Path
+) -> None:
+    file = lane_file(chain, tmp_path)
+    chain_file(tmp_path, "http://127.0.0.1:9")
+    with pytest.raises(ChainUnavailable):
+        Meter.open(file)
+    with Lane.open(file, clock_ms=Clock(chain)) as lane:
+        lane.meter(1)
+    with Meter.open(file) as meter:
+        assert meter.lane.count == 1
+
+
+def anchored(world: World, file: LaneFile) -> int:
+    call = world.contracts.anchors.functions.anchorAt(checksum_address(file.lane), world.chain.now())
+    return int(call.call()[1])
+
+
+def wait_until(is_done: Callable[[], bool], timeout_s: float = 30.0) -> None:
+    done = threading.Event()
+    for _ in range(int(timeout_s / 0.05)):
+        if is_done():
+            return
+        done.wait(0.05)
+    raise AssertionError("it did not come to pass in time")
+
+
+@contextmanager
+def tampering(rpc_url: str, changes: dict[str, Callable[[Any], Any]]) -> Iterator[str]:
+    """An endpoint in front of another, whose answers to some methods are changed."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            answer = httpx.post(rpc_url, json=body, trust_env=False).json()
+            if body["method"] in changes and "result" in answer:
+                answer["result"] = changes[body["method"]](answer["result"])
+            content = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("content-length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join(10)
