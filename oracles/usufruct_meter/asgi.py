@@ -1,88 +1,75 @@
 """ASGI middleware: no metered call is answered before its receipt is durable.
 
-The answer is held back until the app has finished it and the receipt is on disk, then sent with the header
-`Usage-Receipt`. Whoever gets an answer therefore gets a receipt, and a stream arrives in one piece. When the
-meter cannot write, calls are refused with 503 and Retry-After, if possible before the app has done any work:
-an answer is never given away uncounted.
+An answer is held until the app has finished it and the receipt is on disk, then sent with the header
+`Usage-Receipt`. A stream of events is sent while it is made: its first receipt is durable before its first
+byte (`streaming`). Whoever gets an answer therefore gets a receipt. When the meter cannot write, calls are
+refused with 503 and Retry-After, if possible before the app has done any work: an answer is never given away
+uncounted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from fnmatch import fnmatchcase
-from pathlib import Path
-from typing import Final
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, TypeVar
 
-from usufruct_protocol.errors import ConfigInvalid, InputRejected, UsufructError
+from usufruct_protocol.errors import UsufructError
 
-from usufruct_meter.call import Call, UnitsRule, units_rule
-from usufruct_meter.errors import MeteredElsewhere, SpoolFull
+from usufruct_meter.call import Call
+from usufruct_meter.errors import SpoolFull
 from usufruct_meter.exchange import (
-    BadIdempotencyKey,
-    Exchange,
+    IncomingRequest,
     Message,
+    MeteredAnswer,
     Receive,
     Scope,
     Send,
-    idempotency_key,
+    send_refusal,
 )
+from usufruct_meter.gateway import SALT_HEADER, Gateway, GatewayOptions, Refusal
 from usufruct_meter.group_commit import GroupCommit
 from usufruct_meter.meter import Meter
-from usufruct_meter.signed_receipt import MeteredCall
+from usufruct_meter.receipt_desk import RECEIPTS_PATH, receipts_at
+from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 
+T = TypeVar("T")
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _logger = logging.getLogger(__name__)
 
-_MAX_RESPONSE_BYTES: Final = 64 * 1024 * 1024
-_RETRY_SOON_S: Final = 1
-_RETRY_LATER_S: Final = 60
+_POLL_S: Final = 0.25
 _LAST_EVENTS: Final = ("lifespan.startup.failed", "lifespan.shutdown.complete", "lifespan.shutdown.failed")
 
 
 class AsgiMeter:
     """Wraps an ASGI app; opens its lane in the process that serves, at startup or with the first call.
 
-    lane:    a lane file, or a folder of them: each worker process takes the first one that is free
-    routes:  patterns of paths to meter, `*` for anything; every answer with a 2xx status then gets a receipt
-    units:   "calls" (one per call), "tokens" (the app says, or an OpenAI-style answer), or a function of
-             (call, body); what the app sets as `scope["usufruct"].units` reaches the function as `call.units`
+    Options: `GatewayOptions`. The app may say units and records used in `scope["usufruct"]`, a `Call`.
+    Streams: answers of type text/event-stream or of JSON lines, without a length. Their headers name the
+             first receipt; later ones come as comments in an event stream, and from `receipt_desk`.
     Retries: a request repeated with its `Idempotency-Key` (same method, target, body and Authorization) is
              answered by the app again, but gets the receipt of the first time.
     Not metered: failed calls (status >= 400 or an exception), redirects and 304, OPTIONS. WebSockets on a
-             metered route are refused. A call whose client hangs up is metered if the app finishes it.
+             metered route are refused. A call whose client hangs up is metered if the app finishes it; a
+             stream that breaks off is metered for what was delivered.
     Raises:  ConfigInvalid for a bad option; the server's startup fails if the lane cannot be opened.
     """
 
-    def __init__(
-        self,
-        app: App,
-        *,
-        lane: Path | str,
-        routes: Sequence[str] = ("/*",),
-        units: str | UnitsRule = "calls",
-        max_response_bytes: int = _MAX_RESPONSE_BYTES,
-        checkpoint_every_s: float = 1.0,
-    ) -> None:
-        if isinstance(routes, str) or not routes or not all(route.startswith("/") for route in routes):
-            raise ConfigInvalid(f"routes must be a list of paths that begin with /, got {routes!r}")
+    def __init__(self, app: App, **options: Any) -> None:
         self._app = app
-        self._location = Path(lane)
-        self._routes = tuple(routes)
-        self._units = units_rule(units)
-        self._max_response_bytes = max_response_bytes
-        self._checkpoint_every_s = checkpoint_every_s
+        self._gateway = Gateway(GatewayOptions(**options))
         self._opening = asyncio.Lock()
         self._open_meter: tuple[Meter, GroupCommit] | None = None
+        self._breaking_off: set[asyncio.Task[None]] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection."""
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
+        elif kind == "http" and scope["path"].startswith(RECEIPTS_PATH):
+            await self._show_receipts(scope, send)
         elif kind not in ("http", "websocket") or not self._is_metered(scope):
             await self._app(scope, receive, send)
         elif kind == "websocket":
@@ -92,54 +79,55 @@ class AsgiMeter:
             await self._serve(scope, receive, send)
 
     def _is_metered(self, scope: Scope) -> bool:
-        if scope["type"] == "http" and scope["method"] == "OPTIONS":
-            return False
-        return any(fnmatchcase(scope["path"], route) for route in self._routes)
+        return self._gateway.is_metered(scope.get("method", "GET"), scope["path"])
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             group = await self._ready()
-            key = idempotency_key(scope)
+            request = IncomingRequest(scope, receive, self._gateway.max_response_bytes)
         except UsufructError as error:
-            await _refuse(send, error)
+            await send_refusal(send, Refusal.of(error))
             return
         call = Call()
         extensions = {
             name: value
             for name, value in (scope.get("extensions") or {}).items()
-            if not name.startswith("http.response.")  # ways to answer that cannot be held back
+            if not name.startswith("http.response.")  # ways to answer that cannot be metered
         }
-        exchange = Exchange(scope, receive, send, key, self._max_response_bytes)
 
-        async def send_when_metered(message: Message) -> None:
-            if not exchange.hold(message):
-                return
-            if exchange.has_overflowed:
-                await _refuse(send, InputRejected("the answer is too large to be held until it is counted"))
-            elif not exchange.is_success:
-                await exchange.answer(None)
-            else:
-                await self._meter_and_answer(group, call, exchange)
+        async def meter(metered: MeteredCall) -> SignedReceipt:
+            return await self._patiently(lambda: group.meter(metered))
 
+        answer = MeteredAnswer(self._gateway, call, request, send, meter)
         inner_scope = {**scope, "usufruct": call, "extensions": extensions}
-        await self._app(inner_scope, exchange.receive, send_when_metered)
-
-    async def _meter_and_answer(self, group: GroupCommit, call: Call, exchange: Exchange) -> None:
-        units = self._units  # the function may raise what it likes: then there is no answer
         try:
-            await exchange.read_rest_of_request()
-            metered = MeteredCall(
-                units(call, exchange.response_body()),
-                call.usage,
-                response_id=exchange.response_id(),
-                request_sha256=exchange.request_digest(),
-            )
-            signed = await group.meter(metered)
-        except UsufructError as error:
-            _logger.error("a call was answered but could not be counted, so it is refused: %s", error)
-            await _refuse(exchange.send, error)
+            await self._app(inner_scope, request.receive, answer.send)
+        except Exception:
+            if not answer.is_cut_off:
+                raise
+            _logger.debug("the app ended with its answer cut off", exc_info=True)
+        finally:
+            await self._break_off(answer)
+
+    async def _break_off(self, answer: MeteredAnswer) -> None:
+        """Sign for a stream that did not end; goes on even if the task that served it is cancelled."""
+        if answer.is_whole:
             return
-        await exchange.answer(signed)
+        task = asyncio.ensure_future(answer.break_off())
+        self._breaking_off.add(task)
+        task.add_done_callback(self._breaking_off.discard)
+        await asyncio.shield(task)
+
+    async def _show_receipts(self, scope: Scope, send: Send) -> None:
+        salts = [value.decode("latin-1") for name, value in scope["headers"] if name == SALT_HEADER.encode()]
+        try:
+            found = await asyncio.to_thread(
+                receipts_at, self._gateway.location, scope["path"], salts[0] if salts else ""
+            )
+        except UsufructError as error:
+            await send_refusal(send, Refusal.of(error))
+        else:
+            await send_refusal(send, Refusal.json(200, [("content-type", "application/json")], found))
 
     async def _ready(self) -> GroupCommit:
         """Return the way to meter, opening the lane if no lifespan event has.
@@ -148,22 +136,36 @@ class AsgiMeter:
         """
         meter, group = self._open_meter or await self._open()
         if meter.lane.is_failing:
-            await asyncio.to_thread(meter.lane.check_ready)
+            await self._patiently(lambda: asyncio.to_thread(meter.lane.check_ready))
         else:
             meter.lane.check_ready()
         return group
+
+    async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Return what an attempt returns, waiting for room on the disk if the gateway was told to."""
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._gateway.wait_s
+        while True:
+            try:
+                return await attempt()
+            except SpoolFull:
+                if loop.time() >= deadline:
+                    raise
+            await asyncio.sleep(_POLL_S)
 
     async def _open(self) -> tuple[Meter, GroupCommit]:
         async with self._opening:
             if self._open_meter is None:
                 meter = await asyncio.to_thread(
-                    Meter.open, self._location, checkpoint_every_s=self._checkpoint_every_s
+                    Meter.open, self._gateway.location, checkpoint_every_s=self._gateway.checkpoint_every_s
                 )
                 self._open_meter = meter, GroupCommit(meter.lane)
             return self._open_meter
 
     async def close(self) -> None:
         """Ship what is left and give the lane back; for servers without lifespan events."""
+        while self._breaking_off:
+            await asyncio.wait(self._breaking_off)
         if self._open_meter is not None:
             (meter, group), self._open_meter = self._open_meter, None
             await asyncio.to_thread(group.close)
@@ -203,20 +205,3 @@ class AsgiMeter:
             await receive()
             await self.close()
             await send({"type": "lifespan.shutdown.complete"})
-
-
-async def _refuse(send: Send, error: UsufructError) -> None:
-    """Answer with a problem document: the code and what to do, and nothing of the inside."""
-    if isinstance(error, BadIdempotencyKey):
-        status, detail, retry_after_s = 400, str(error), None
-    else:
-        status, detail = 503, "This call cannot be counted right now, and is not answered uncounted."
-        retry_after_s = _RETRY_SOON_S if isinstance(error, (SpoolFull, MeteredElsewhere)) else _RETRY_LATER_S
-    content = {"title": "Not metered", "status": status, "code": error.code, "detail": detail}
-    headers = [(b"content-type", b"application/problem+json")]
-    if retry_after_s is not None:
-        headers.append((b"retry-after", str(retry_after_s).encode("ascii")))
-    body = json.dumps(content).encode("utf-8")
-    headers.append((b"content-length", str(len(body)).encode("ascii")))
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

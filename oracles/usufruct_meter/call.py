@@ -1,32 +1,18 @@
-"""What an app tells the meter while it answers a call: `scope["usufruct"]`."""
+"""What an app tells the meter while it answers a call: `scope["usufruct"]`, in WSGI `environ["usufruct"]`."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
-from typing import Any, Final
-
-from usufruct_protocol.errors import ConfigInvalid, InputRejected
+from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.money import check_uint
 
 from usufruct_meter.draft import MAX_USAGE_ENTRIES
-from usufruct_meter.errors import UnitsMissing
-
-_TOKEN_FIELDS: Final = (
-    ("total_tokens",),
-    ("prompt_tokens", "completion_tokens"),
-    ("input_tokens", "output_tokens"),
-)
-_TOKENS_HINT: Final = 'set scope["usufruct"].units in the app'
-
-UnitsRule = Callable[["Call", bytes], int]
-"""Units of a call from what the app said and the body it answered."""
 
 
 class Call:
     """One call that is being answered.
 
-    units: what the call takes, if the app knows; None leaves it to the middleware's rule
+    units: what the call takes, if the app knows; None leaves it to the meter's rule. While a stream is sent
+           it may grow: each time it says what has been delivered so far.
     """
 
     __slots__ = ("_usage", "units")
@@ -53,38 +39,9 @@ class Call:
             raise InputRejected(f"a call uses at most {MAX_USAGE_ENTRIES} records")
         self._usage.append((record_tag, weight))
 
+    def ran_over(self, records: int, passes: int = 1) -> None:
+        """Say that the call trained on so many records, so many times: records × passes units.
 
-def count_calls(call: Call, body: bytes) -> int:
-    """One unit per answered call, unless the app says otherwise; also when nothing was used."""
-    return 1 if call.units is None else call.units
-
-
-def count_tokens(call: Call, body: bytes) -> int:
-    """Input plus output tokens: what the app says, else the `usage` object of an OpenAI-style JSON answer.
-
-    Raises: UnitsMissing if neither says.
-    """
-    if call.units is not None:
-        return call.units
-    try:
-        usage = json.loads(body)["usage"]
-        for names in (
-            ("total_tokens",),
-            ("prompt_tokens", "completion_tokens"),
-            ("input_tokens", "output_tokens"),
-        ):
-            if all(type(usage.get(name)) is int for name in names):
-                return sum(usage[name] for name in names)
-    except (ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
-        raise UnitsMissing("the answer carries no token usage", hint=_TOKENS_HINT) from error
-    raise UnitsMissing("the answer carries no token usage", hint=_TOKENS_HINT)
-
-
-def units_rule(units: str | Any) -> UnitsRule:
-    """Return the rule that a name stands for, or the callable itself. Raises: ConfigInvalid."""
-    named: dict[str, UnitsRule] = {"calls": count_calls, "tokens": count_tokens}
-    if callable(units):
-        return units  # type: ignore[no-any-return]
-    if units not in named:
-        raise ConfigInvalid(f"units must be 'calls', 'tokens' or a function, got {units!r}")
-    return named[units]
+        Raises: InputRejected for counts that are no unsigned 64-bit integers.
+        """
+        self.units = check_uint(records, 64, "records") * check_uint(passes, 64, "passes")

@@ -7,8 +7,11 @@ The target is path and query as sent. The hash streams, so a large body is never
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import sha256
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from usufruct_protocol.errors import InputRejected
 
 if TYPE_CHECKING:
     from hashlib import _Hash
@@ -25,3 +28,35 @@ def request_sha256(method: str, target: bytes | str, body: bytes = b"", idempote
     hasher = request_hasher(method, target_bytes, idempotency_key.encode("latin-1"))
     hasher.update(body)
     return hasher.digest()
+
+
+_MAX_IDEMPOTENCY_KEY: Final = 255
+
+
+class BadIdempotencyKey(InputRejected):
+    """The caller sent an Idempotency-Key that cannot be used."""
+
+    code = "bad_idempotency_key"
+
+
+def check_idempotency_key(values: Sequence[bytes]) -> bytes:
+    """Return the key among the values of its header, or nothing if there is none.
+
+    Raises: BadIdempotencyKey for several, or one that is no plain text.
+    """
+    if not values:
+        return b""
+    key = values[0].strip()
+    is_plain = 0 < len(key) <= _MAX_IDEMPOTENCY_KEY and all(0x21 <= char <= 0x7E for char in key)
+    if len(values) > 1 or not is_plain:
+        raise BadIdempotencyKey(
+            f"Idempotency-Key must be one header of 1 to {_MAX_IDEMPOTENCY_KEY} visible characters"
+        )
+    return key
+
+
+def repeated_request_id(request_sha256: bytes, authorization: bytes, idempotency_key: bytes) -> str | None:
+    """Return what identifies a repeated request: its content, its key and who sent it. None without a key."""
+    if not idempotency_key:
+        return None
+    return f"http:{sha256(request_sha256 + sha256(authorization).digest()).hexdigest()}"

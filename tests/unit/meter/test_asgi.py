@@ -549,7 +549,7 @@ def test_a_call_that_another_worker_is_metering_waits(
         probe = await ask(app, headers={"Idempotency-Key": "known"})
         assert probe.seq == 0
         with monkeypatch.context() as patch:
-            patch.setattr("usufruct_meter.exchange.Exchange.response_id", lambda _: "claimed")
+            patch.setattr("usufruct_meter.exchange.IncomingRequest.response_id", lambda _: "claimed")
             claim_only(other, "claimed")
             answer = await ask(app)
             assert (answer.status, answer.header("retry-after")) == (503, "1")
