@@ -4,6 +4,8 @@ pragma solidity 0.8.28;
 import {ILicenseBonds} from "./interfaces/ILicenseBonds.sol";
 import {ILicenseFees} from "./interfaces/ILicenseFees.sol";
 import {ILicenseRegistry} from "./interfaces/ILicenseRegistry.sol";
+import {IUsageChallenges} from "./interfaces/IUsageChallenges.sol";
+import {IUsageSettlement} from "./interfaces/IUsageSettlement.sol";
 import {License, LicenseOffer, LicensePricing, LaneRegistration, MeterKind} from "./types/License.sol";
 import {AccessManaged} from "@openzeppelin/contracts/access/manager/AccessManaged.sol";
 import {ECDSA} from "@openzeppelin/contracts/utils/cryptography/ECDSA.sol";
@@ -91,6 +93,7 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     function accept(LicenseOffer calldata offer, bytes calldata stewardSignature) external returns (uint32 licenseId) {
         if (offer.buyer != msg.sender) revert LicenseRegistry_WrongBuyer(offer.buyer, msg.sender);
         if (block.timestamp > offer.deadline) revert LicenseRegistry_OfferExpired(offer.deadline, block.timestamp);
+        _requireReports();
         _requireFairTerms(offer);
         _useNonce(offer.steward, offer.nonce);
         bytes32 digest = hashOffer(offer);
@@ -332,6 +335,12 @@ contract LicenseRegistry is ILicenseRegistry, AccessManaged, EIP712 {
     function _endBy(License storage found, uint32 licenseId, uint256 latestEnd) private {
         if (latestEnd < found.endsAt) found.endsAt = uint48(latestEnd);
         emit LicenseEndSet(licenseId, found.endsAt, msg.sender);
+    }
+
+    /// @dev After the last report nothing is charged: a license would allow use that nobody could be made to pay for.
+    function _requireReports() private view {
+        address settlement = IUsageChallenges(challenges).settlement();
+        if (IUsageSettlement(settlement).stopped()) revert LicenseRegistry_SettlementStopped(settlement);
     }
 
     function _requireFairTerms(LicenseOffer calldata offer) private view {

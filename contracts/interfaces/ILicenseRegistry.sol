@@ -39,6 +39,7 @@ interface ILicenseRegistry {
     error LicenseRegistry_WrongBuyer(address expected, address caller);
     error LicenseRegistry_OfferExpired(uint64 deadline, uint256 nowSeconds);
     error LicenseRegistry_OfferUsed(address steward, uint256 nonce);
+    error LicenseRegistry_SettlementStopped(address settlement);
     error LicenseRegistry_TemplateNotApproved(bytes32 templateHash);
     error LicenseRegistry_WrongToken(address offered, address expected);
     error LicenseRegistry_UnknownMeterKind(uint8 meterKind);
@@ -63,7 +64,8 @@ interface ILicenseRegistry {
     error LicenseRegistry_ZeroRosterRoot(uint32 licenseId);
 
     /// @notice Accept a steward's signed offer. Only the buyer it names may call, who has approved `fees` for the
-    /// upfront fee and `bonds` for the usage bond: both are paid now, or there is no license.
+    /// upfront fee and `bonds` for the usage bond: both are paid now, or there is no license. Offers still open when the
+    /// settlement stops lapse with it.
     /// @return licenseId 1, 2, 3 … in order of acceptance.
     function accept(LicenseOffer calldata offer, bytes calldata stewardSignature) external returns (uint32 licenseId);
 

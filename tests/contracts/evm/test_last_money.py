@@ -41,6 +41,26 @@ def test_inv_28_the_wind_down_alone_refunds_nobody(ending: Ending) -> None:
     assert ending.balance(world.people.buyer) == 9_000
 
 
+def test_no_license_is_accepted_after_the_end(ending: Ending) -> None:
+    """It would allow use that nobody could be made to pay for. Up to the closing one is as good as ever."""
+    world = ending.world
+    world.evm.warp(SUBMIT_CLOCK)
+    ending.announce()
+    world.evm.warp(NOTICE)
+    with world.evm.undone():
+        world.accept()
+    ending.close()
+    offer = world.offer(upfront_fee=700)
+    world.token.mint(world.people.buyer, 700, sender=world.people.buyer)
+    world.token.approve(world.fees, 700, sender=world.people.buyer)
+    licenses = world.registry.licenseCount()
+    with pytest.raises(Reverted, match="LicenseRegistry_SettlementStopped") as refused:
+        world.registry.accept(offer, world.sign_offer(offer), sender=world.people.buyer)
+    assert refused.value.arguments == (world.settlement.address,)
+    assert world.registry.licenseCount() == licenses
+    assert ending.balance(world.people.buyer) == 700
+
+
 def test_a_refund_goes_to_the_buyer_for_what_is_there(closed: Ending) -> None:
     closed.open_refunds()
     people, escrow = closed.world.people, closed.world.escrow
@@ -221,13 +241,14 @@ def test_inv_43_supplements_are_what_the_reference_computes(
     with world.evm.undone():
         charge = 2 * sum(parts) + 10
         ending = Ending.of(Reserve(parts), world, deposit=charge, charge=charge, lanes=0)
+        held = [hold_fee(world, more) for more, _ in rounds]
         ending.vanish()
         ending.open_refunds()
         collected = ending.world.splitter.pool()
-        for more, early in rounds:
+        for license_id, (more, early) in zip(held, rounds, strict=True):
             for index in early & set(range(len(parts))):
                 claim_if_any(ending, index)
-            give_to_pool(ending, more)
+            world.fees.releaseUpfront(license_id, sender=world.people.buyer)
             collected += more
         for index in range(len(parts)):
             claim_if_any(ending, index)
@@ -244,18 +265,16 @@ def claim_if_any(ending: Ending, index: int) -> None:
             raise
 
 
-def give_to_pool(ending: Ending, amount: int) -> None:
-    """A fee that all goes to contributors comes in after the end."""
-    world = ending.world
+def hold_fee(world: World, amount: int) -> int:
+    """Accept a license whose upfront fee all goes to contributors, once somebody releases it."""
     world.registry.setFloors(0, 0, sender=world.people.council)
     buyer = world.people.buyer
     world.token.mint(buyer, amount, sender=buyer)
     world.token.approve(world.fees, amount, sender=buyer)
-    license_id = world.accept(
+    return world.accept(
         contributors_bps=10_000, community_bps=0, steward_bps=0, platform_bps=0, operators_bps=0,
         upfront_fee=amount, cooling_off_seconds=0,
     )  # fmt: skip
-    world.fees.releaseUpfront(license_id, sender=buyer)
 
 
 # -- hostile tokens ------------------------------------------------------------------------------------------

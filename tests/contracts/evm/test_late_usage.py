@@ -90,10 +90,10 @@ def test_inv_13_late_charges_keep_to_the_balance(closed: Ending) -> None:
     assert closed.settle_late() == 50
 
 
-def test_inv_31_only_lanes_of_the_license_prove_its_units(closed: Ending) -> None:
-    world = closed.world
-    elsewhere = world.accept()
-    stranger = account("no lane")
+def test_inv_31_only_lanes_of_the_license_prove_its_units(ending: Ending) -> None:
+    elsewhere = ending.world.accept()
+    ending.vanish()
+    closed, stranger = ending, account("no lane")
     with pytest.raises(Reverted, match="WindDown_UnknownLane"):
         closed.settle_late(Shown(stranger, 5_000))
     with pytest.raises(Reverted, match="WindDown_OtherLicense"):

@@ -3,15 +3,15 @@
 Fees and bonds are the deployed ones: a license whose fee or bond was not paid must not exist. Offers, lanes
 and their signatures are in test_licenses.py.
 
-Every way a call reverts: accept: WrongBuyer, OfferExpired, TemplateNotApproved, WrongToken, UnknownMeterKind,
-SplitNotWhole, BelowFloor, BadTerm, ZeroCap, BondTooSmall, OfferUsed, BadStewardSignature, and what fees,
-bonds or the token refuse · cancelOffer: OfferUsed · registerLane: UnknownLicense, NotBuyer, LicenseEnded,
-LicenseSuspended, BadLaneValidity, ZeroUnitCap, LaneTaken, BadLaneSignature · setRoster: UnknownLicense,
-NotSteward, ZeroRosterRoot · giveNotice: UnknownLicense, NotParty, LicenseEnded · coolOff: UnknownLicense,
-NotBuyer, CoolingOffOver, AlreadyCooledOff · setSuspended: UnknownLicense, NotSteward · revokeLane:
-OnlyChallenges, panic · setTemplate, setFloors, setCommunity, setBondEpochs: AccessManagedUnauthorized ·
-setFloors: BadFloors · setCommunity and the constructor: ZeroAddress · license, pricing, communityOf:
-UnknownLicense · laneAt, rosterAt: panic.
+Every way a call reverts: accept: WrongBuyer, OfferExpired, SettlementStopped (test_last_money.py),
+TemplateNotApproved, WrongToken, UnknownMeterKind, SplitNotWhole, BelowFloor, BadTerm, ZeroCap, BondTooSmall,
+OfferUsed, BadStewardSignature, and what fees, bonds or the token refuse · cancelOffer: OfferUsed ·
+registerLane: UnknownLicense, NotBuyer, LicenseEnded, LicenseSuspended, BadLaneValidity, ZeroUnitCap,
+LaneTaken, BadLaneSignature · setRoster: UnknownLicense, NotSteward, ZeroRosterRoot · giveNotice:
+UnknownLicense, NotParty, LicenseEnded · coolOff: UnknownLicense, NotBuyer, CoolingOffOver, AlreadyCooledOff ·
+setSuspended: UnknownLicense, NotSteward · revokeLane: OnlyChallenges, panic · setTemplate, setFloors,
+setCommunity, setBondEpochs: AccessManagedUnauthorized · setFloors: BadFloors · setCommunity and the
+constructor: ZeroAddress · license, pricing, communityOf: UnknownLicense · laneAt, rosterAt: panic.
 """
 
 from __future__ import annotations
