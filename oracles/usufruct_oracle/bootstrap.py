@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from usufruct_chain.connection import connect
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
@@ -42,6 +42,7 @@ from usufruct_oracle.vectors import Vectors
 from usufruct_oracle.voting import Voting
 
 _PATIENCE_POLLS = 10
+_PATIENCE_TIMEOUTS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Node:
 
     settings: Settings
     loop: EpochLoop
-    app: Starlette
+    app: ASGIApp
     status: NodeStatus
     store: Store
     writer: IntakeWriter
@@ -135,17 +136,18 @@ def bootstrap(settings: Settings) -> Node:
     store = Store(settings.database, exclusive=True)
     try:
         store.bind_identity(identity)
-        writer = IntakeWriter(store, Intake(access.domain_separator))
+        status = NodeStatus()
+        writer = IntakeWriter(store, Intake(access.domain_separator, status.present_s), metrics)
         registry = Registry(store, ChainClient(access.contracts, None))
         auth = PeerAuth(access.domain_separator, own_address, access.signer, registry.signers)
-        peers = Peers(settings.peers, own_address, auth, settings.peer_timeout_seconds)
+        timeout_seconds = settings.peer_timeout_seconds
+        peers = Peers(settings.peers, own_address, auth, timeout_seconds, _PATIENCE_TIMEOUTS * timeout_seconds)
         rosters = Rosters(store, peers)
-        status = NodeStatus()
         sender = None if access.signer is None else Sender(access.contracts.w3, access.signer)
         chain = ChainClient(access.contracts, sender)
         patience_seconds = min(settings.attempt_seconds / 4, _PATIENCE_POLLS * settings.poll_seconds)
         stagger = Stagger(settings.stagger_seconds)
-        sync = LaneSync(store, writer)
+        sync = LaneSync(store, writer, access.domain_separator)
         adoption = Adoption(store, chain, peers, settings.keep_restricted_epochs)
         disputes = DisputeClient(access.contracts, sender)
         loop = EpochLoop(

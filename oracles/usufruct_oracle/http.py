@@ -17,8 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp
 from usufruct_protocol.batches import MAX_BATCH_BYTES, Batch
-from usufruct_protocol.bundle import RESTRICTED_FILES
+from usufruct_protocol.bundle import PUBLIC_FILES, RESTRICTED_FILES
 from usufruct_protocol.errors import InputRejected, Transient, UsufructError
 from usufruct_protocol.money import check_uint
 from usufruct_protocol.receipts import receipt_hashes
@@ -26,13 +27,19 @@ from usufruct_protocol.receipts import receipt_hashes
 from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.freezing import frozen_view
+from usufruct_oracle.health import Health
+from usufruct_oracle.http_edge import Edge
 from usufruct_oracle.intake import LaneRevoked, UnknownLane
 from usufruct_oracle.intake_writer import IntakeWriter
 from usufruct_oracle.lane_store import Lane
-from usufruct_oracle.peer_auth import HEADER, PeerAuth
+from usufruct_oracle.large_answers import LargeAnswers
+from usufruct_oracle.limits import Buckets, Shares, TooMany
+from usufruct_oracle.metrics import Metrics
+from usufruct_oracle.peer_auth import HEADER, NotAPeer, PeerAuth
 from usufruct_oracle.peers import MAX_ROSTER_BYTES, pack_batches
-from usufruct_oracle.problems import NotFound, TooLarge, on_bug, on_http_exception, on_usufruct_error
+from usufruct_oracle.problems import NotFound, on_bug, on_http_exception, on_usufruct_error
 from usufruct_oracle.registry import Registry
+from usufruct_oracle.request_body import read_body
 from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.store import Store
@@ -47,8 +54,10 @@ from usufruct_oracle.wire_json import (
 )
 
 _HEX: Final = re.compile(r"0x[0-9a-fA-F]+")
-_MAX_STALE_S: Final = 60.0
 _BATCHES_PER_ANSWER_BYTES: Final = MAX_BATCH_BYTES
+_ROSTER_BYTES_PER_S: Final = 1024 * 1024
+_PLACES_FOR_ANYONE: Final = 8
+_PLACES_FOR_PEERS: Final = 32
 MAX_HASHES: Final = 262_144
 OCTETS: Final = "application/octet-stream"
 
@@ -67,6 +76,10 @@ class NodeHttp:
         acknowledging: Acknowledging,
         own_address: bytes,
         identity: dict[str, Any],
+        *,
+        health: Health | None = None,
+        metrics: Metrics | None = None,
+        shares: Shares | None = None,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -77,12 +90,20 @@ class NodeHttp:
         self._acknowledging = acknowledging
         self._own_address = own_address
         self._identity = identity
+        self._health = health or Health(status, store, lambda: None)
+        self._metrics = metrics or Metrics()
+        self._shares = shares or Shares()
+        self._lane_shares = Buckets(self._shares.of_lane)
+        # Apart, so that strangers who read slowly do not keep peers from a bundle.
+        self._for_anyone = LargeAnswers(_PLACES_FOR_ANYONE)
+        self._for_peers = LargeAnswers(_PLACES_FOR_PEERS)
         self._one_roster_at_a_time = asyncio.Semaphore(1)
 
-    def app(self) -> Starlette:
+    def app(self) -> ASGIApp:
         """Return the ASGI application."""
         get: list[tuple[str, Callable[[Request], Response]]] = [
-            ("/health", self.health),
+            ("/health", self._health.health),
+            ("/ready", self._health.ready),
             ("/v1/status", self.status),
             ("/v1/lanes/{lane}", self.lane),
             ("/v1/lanes/{lane}/hashes", self.lane_hashes),
@@ -96,7 +117,7 @@ class NodeHttp:
             ("/v1/epochs/{epoch:int}/bundle", self.manifest),
             ("/v1/epochs/{epoch:int}/bundle/{name}", self.bundle_file),
         ]
-        return Starlette(
+        app = Starlette(
             routes=[
                 Route("/v1/batches", self.take_batch, methods=["POST"]),
                 Route("/v1/rosters/{license_id:int}", self.take_roster, methods=["PUT"]),
@@ -108,18 +129,25 @@ class NodeHttp:
                 Exception: on_bug,
             },
         )
+        return Edge(app, self._metrics, Buckets(self._shares.of_sender), self._shares.trusted_proxies)
 
     async def take_batch(self, request: Request) -> Response:
         """POST /v1/batches: 200 once every receipt is on disk, with this node's word for the checkpoint."""
         self._refuse_when_halted()
-        batch = Batch.decode(await _body(request, MAX_BATCH_BYTES))
+        batch = Batch.decode(await read_body(request, MAX_BATCH_BYTES))
         if not self._registry.knows(batch.lane) and not await run_in_threadpool(
             self._registry.is_registered, batch.lane
         ):
             raise UnknownLane(batch.lane)
         if self._registry.is_revoked(batch.lane):
             raise LaneRevoked(batch.lane)
+        wait_s = self._lane_shares.wait_s(batch.lane)
+        if wait_s:
+            self._metrics.limited.labels("lane").inc()
+            raise TooMany(f"lane {hexed(batch.lane)}", "lane", wait_s)
         admitted = await asyncio.wrap_future(self._writer.submit(batch))
+        if admitted.new_receipts:
+            self._lane_shares.pay(batch.lane, 1)
         answer = {"lane": hexed(admitted.lane), "count": admitted.count}
         signed = await run_in_threadpool(self._acknowledging.sign_for, batch.checkpoint)
         if signed is not None:
@@ -133,28 +161,15 @@ class NodeHttp:
     async def take_roster(self, request: Request) -> Response:
         """PUT /v1/rosters/{license_id}: keep a roster whose root the steward has set on chain."""
         self._refuse_when_halted()
-        if self._one_roster_at_a_time.locked():
-            raise Transient("another roster is being taken", hint="send it again in a moment")
-        async with self._one_roster_at_a_time:
-            body = await _body(request, MAX_ROSTER_BYTES)
-            license_id = _number(request, "license_id", 32)
-
-            def put() -> Response:
-                roster = self._rosters.put(license_id, body, self._registry.at_head())
-                return JSONResponse(
-                    {"license_id": license_id, "root": hexed(roster.root), "rows": len(roster.rows)}
-                )
-
-            return await run_in_threadpool(put)
-
-    def health(self, _request: Request) -> Response:
-        """GET /health: 200 while the loop sees the chain and nothing is broken."""
-        age_s = self._status.seconds_since_look()
-        reason = self._status.halted or (
-            f"no look at the chain for {age_s:.0f} s" if age_s > _MAX_STALE_S else ""
-        )
-        content = {"status": "failing" if reason else "ok", "reason": reason}
-        return JSONResponse(content, 503 if reason else 200)
+        license_id = _number(request, "license_id", 32)
+        root = await run_in_threadpool(lambda: self._rosters.lacks(license_id, self._registry.at_head()))
+        if root is not None:
+            if self._one_roster_at_a_time.locked():
+                raise Transient("another roster is being taken", hint="send it again in a moment")
+            async with self._one_roster_at_a_time:
+                body = await read_body(request, MAX_ROSTER_BYTES, min_bytes_per_s=_ROSTER_BYTES_PER_S)
+                await run_in_threadpool(self._rosters.put, license_id, body, root)
+        return JSONResponse({"license_id": license_id})
 
     def status(self, _request: Request) -> Response:
         """GET /v1/status: whose node this is and what it is doing."""
@@ -192,10 +207,14 @@ class NodeHttp:
         """
         lane = self._lane(request)
         from_seq, to_count = _query_uint(request, "from_seq"), _query_uint(request, "to_count")
-        with self._store.read() as db:
-            end = min(to_count, lane_store.frontier(db, lane.lane_id).count, from_seq + MAX_HASHES)
-            blob = lane_store.records(db, lane.lane_id, from_seq, end) if from_seq < end else b""
-        return Response(b"".join(receipt_hashes(lane.lane, blob)), media_type=OCTETS)
+
+        def load() -> bytes:
+            with self._store.read() as db:
+                end = min(to_count, lane_store.frontier(db, lane.lane_id).count, from_seq + MAX_HASHES)
+                blob = lane_store.records(db, lane.lane_id, from_seq, end) if from_seq < end else b""
+            return b"".join(receipt_hashes(lane.lane, blob))
+
+        return self._for_anyone.answer(load)
 
     def lane_batches(self, request: Request) -> Response:
         """GET /v1/lanes/{lane}/batches: receipts with their usage lists, for peers."""
@@ -227,11 +246,16 @@ class NodeHttp:
     def roster(self, request: Request) -> Response:
         """GET /v1/rosters/{root}: a roster by its root, for peers."""
         self._require_peer(request)
-        with self._store.read() as db:
-            body = epoch_store.roster(db, _hex_param(request, "root", 32))
-        if body is None:
-            raise NotFound("no roster with this root is held here")
-        return Response(body, media_type=OCTETS)
+        root = _hex_param(request, "root", 32)
+
+        def load() -> bytes:
+            with self._store.read() as db:
+                body = epoch_store.roster(db, root)
+            if body is None:
+                raise NotFound("no roster with this root is held here")
+            return body
+
+        return self._for_peers.answer(load)
 
     def epoch(self, request: Request) -> Response:
         """GET /v1/epochs/{epoch}: the finalized report as this node holds it."""
@@ -291,14 +315,21 @@ class NodeHttp:
     def bundle_file(self, request: Request) -> Response:
         """GET …/bundle/{name}: one file; rosters, accruals and usage go to peers only."""
         name = request.path_params["name"]
+        if name not in (*PUBLIC_FILES, *RESTRICTED_FILES):
+            raise NotFound("a bundle has no such file")
         if name in RESTRICTED_FILES:
             self._require_peer(request)
+        places = self._for_peers if self._is_peer(request) else self._for_anyone
         epoch, bundle_hash = self._bundle_wanted(request)
-        with self._store.read() as db:
-            body = epoch_store.bundle_file(db, epoch, bundle_hash, name)
-        if body is None:
-            raise NotFound(f"{name} of this bundle is not held here")
-        return Response(body, media_type=OCTETS)
+
+        def load() -> bytes:
+            with self._store.read() as db:
+                body = epoch_store.bundle_file(db, epoch, bundle_hash, name)
+            if body is None:
+                raise NotFound(f"{name} of this bundle is not held here")
+            return body
+
+        return places.answer(load)
 
     def _bundle_wanted(self, request: Request) -> tuple[int, bytes]:
         """Return epoch and bundle hash: the one in the query, else that of the finalized report."""
@@ -326,25 +357,17 @@ class NodeHttp:
         path = request.url.path + (f"?{query}" if query else "")
         self._auth.check(request.headers.get(HEADER), request.method, path)
 
+    def _is_peer(self, request: Request) -> bool:
+        try:
+            self._require_peer(request)
+        except NotAPeer:
+            return False
+        return True
+
     def _refuse_when_halted(self) -> None:
         reason = self._status.halted
         if reason:
             raise Transient(f"this node has stopped taking input: {reason}", hint="send to another node")
-
-
-async def _body(request: Request, max_bytes: int) -> bytes:
-    """Read a request body, refusing it as soon as it is known to be too large."""
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > max_bytes:
-        raise TooLarge(f"body of {announced} bytes; at most {max_bytes}", hint="send less at once")
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > max_bytes:
-            raise TooLarge(f"body of more than {max_bytes} bytes", hint="send less at once")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _size(batch: Batch) -> int:

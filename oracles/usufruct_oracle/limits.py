@@ -20,7 +20,8 @@ from usufruct_protocol.errors import Transient
 _MAX_KEYS: Final = 16_384
 REQUEST_COST: Final = 1.0
 REFUSED_COST: Final = 20.0
-BYTES_PER_TOKEN: Final = 65_536
+SENT_BYTES_PER_TOKEN: Final = 65_536
+ANSWERED_BYTES_PER_TOKEN: Final = 16_384
 
 
 class TooMany(Transient):
@@ -42,6 +43,15 @@ class Rate:
     burst: float
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What one sender and one lane may have. A meter ships one batch per second and lane, with all it has."""
+
+    of_sender: Rate = Rate(500, 2_000)
+    of_lane: Rate = Rate(50, 3_000)
+    trusted_proxies: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class _Bucket:
     tokens: float
@@ -49,7 +59,8 @@ class _Bucket:
 
 
 class Buckets:
-    """One bucket per key. Debt is possible, down to one burst below zero: cost is often known afterwards only.
+    """One bucket per key; whoever has a whole token may go on. Costs show afterwards, so debt is possible,
+    down to one burst below zero.
 
     Of very many keys the ones longest unused are forgotten, which gives them a full bucket again. Used from
     one thread.
@@ -68,8 +79,8 @@ class Buckets:
 
     def wait_s(self, key: Hashable) -> int:
         """Return whole seconds until the key may go on; 0 if it may now."""
-        bucket = self._refilled(key)
-        return 0 if bucket.tokens > 0 else max(1, math.ceil(-bucket.tokens / self._rate.per_second))
+        missing = 1 - self._refilled(key).tokens
+        return 0 if missing <= 0 else max(1, math.ceil(missing / self._rate.per_second))
 
     def pay(self, key: Hashable, cost: float) -> None:
         """Take tokens from a key's bucket."""

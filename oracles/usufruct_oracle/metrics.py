@@ -126,7 +126,9 @@ class Metrics:
             "usufruct_oldest_pending_transaction_timestamp_seconds",
             "When the oldest transaction without an outcome was first sent; 0 if there is none.",
         )
-        self.balance = self._gauge("usufruct_signer_balance_wei", "Native coins of the signer's account.")
+        self.balance = self._gauge(
+            "usufruct_signer_balance_wei", "Native coins of the account that pays for gas.", "account"
+        )
         self.rpc_requests = self._counter(
             "usufruct_rpc_requests_total",
             "Requests per chain endpoint (by its place in the settings): answered, failed, disagreed.",

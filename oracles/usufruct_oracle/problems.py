@@ -9,12 +9,13 @@ from typing import Any, Final
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
-from usufruct_protocol.errors import InputRejected, Policy, UsufructError
+from usufruct_protocol.errors import Policy, UsufructError
 from usufruct_protocol.receipts import LaneFault
 
 from usufruct_oracle.intake import FutureDated, Gap, LaneStopped
 from usufruct_oracle.limits import TooMany
 from usufruct_oracle.peer_auth import NotAPeer
+from usufruct_oracle.request_body import CutShort, TooLarge, TooSlow
 
 _log = logging.getLogger(__name__)
 RETRY_AFTER_S: Final = 1
@@ -34,10 +35,14 @@ class NotFound(UsufructError):
     policy = Policy.NEVER_RETRY
 
 
-class TooLarge(InputRejected):
-    """The body is larger than this node takes."""
-
-    code = "too_large"
+_STATUS_OF_KIND: Final[tuple[tuple[type[UsufructError], int], ...]] = (
+    (NotFound, 404),
+    (NotAPeer, 403),
+    (CutShort, 400),
+    (TooSlow, 408),
+    (TooLarge, 413),
+    (TooMany, 429),
+)
 
 
 def problem(
@@ -66,15 +71,10 @@ def from_error(error: UsufructError) -> Response:
         more["seq"] = error.seq
     if isinstance(error, (FutureDated, TooMany)):
         more["retry_after_s"] = error.retry_after_s
-    status = _STATUS.get(error.policy, 500)
-    if isinstance(error, NotFound):
-        status = 404
-    elif isinstance(error, TooLarge):
-        status = 413
-    elif isinstance(error, NotAPeer):
-        status = 403
-    elif isinstance(error, TooMany):
-        status = 429
+    status = next(
+        (status for kind, status in _STATUS_OF_KIND if isinstance(error, kind)),
+        _STATUS.get(error.policy, 500),
+    )
     return problem(status, error.code, str(error), **more)
 
 

@@ -27,24 +27,33 @@ class Rosters:
         self._peers = peers
         self._parsed: dict[bytes, Roster] = {}
 
-    def put(self, license_id: int, body: bytes, chain: ChainState) -> Roster:
-        """Keep a roster that a steward sends. `chain` is the state at the head.
+    def lacks(self, license_id: int, chain: ChainState) -> bytes | None:
+        """Return the root of a license's roster if this node does not hold it yet, else None.
 
-        Raises: InputRejected for bytes that are no roster; WrongRoster unless its root is on chain for it.
+        `chain` is the state at the head. Asked before a body is read: nobody's bytes are taken for a license
+        that has no roster, or whose roster is here.
+        Raises: WrongRoster if the chain knows of none.
         """
-        roster = Roster.from_bytes(body)
-        on_chain = next(
-            (state.roster_root for state in chain.licenses if state.license_id == license_id), None
-        )
-        if on_chain is None:
+        root = next((state.roster_root for state in chain.licenses if state.license_id == license_id), None)
+        if root is None:
             raise WrongRoster(f"license {license_id} does not exist", hint="check the number in the path")
-        if roster.root != on_chain:
+        if root == _NO_ROSTER:
+            raise WrongRoster(f"license {license_id} has no roster on chain", hint="set it on chain first")
+        with self._store.read() as db:
+            return None if epoch_store.roster(db, root) is not None else root
+
+    def put(self, license_id: int, body: bytes, root: bytes) -> None:
+        """Keep a roster that a steward sends; `root` is the one on chain.
+
+        Raises: InputRejected for bytes that are no roster; WrongRoster unless it has this root.
+        """
+        found = Roster.from_bytes(body).root
+        if found != root:
             raise WrongRoster(
-                f"license {license_id} has roster 0x{on_chain.hex()} on chain, this is 0x{roster.root.hex()}",
+                f"license {license_id} has roster 0x{root.hex()} on chain, this is 0x{found.hex()}",
                 hint="set the roster on chain first, then send the same bytes here",
             )
-        self._keep(roster.root, body)
-        return roster
+        self._keep(root, body)
 
     def missing(self, chain: ChainState) -> tuple[int, ...]:
         """Return the licenses, ascending, whose roster neither this node nor a reachable peer has."""

@@ -9,11 +9,15 @@ from typing import Any
 
 import httpx
 import pytest
+from usufruct_chain.onchain import Block
 from usufruct_oracle import lane_store
 from usufruct_oracle.acknowledging import Acknowledging
+from usufruct_oracle.health import Health
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.limits import Rate, Shares
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.peer_auth import PeerAuth
 from usufruct_oracle.peers import MAX_ROSTER_BYTES, Peers
 from usufruct_oracle.registry import Registry
@@ -21,12 +25,15 @@ from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.store import Store
 from usufruct_protocol.batches import MAX_BATCH_BYTES
+from usufruct_protocol.chain_state import ChainState, LicenseState, MeterKind
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import Transient
+from usufruct_protocol.money import SplitBps
 from usufruct_protocol.receipts import CheckpointAck
+from usufruct_protocol.roster import Roster, RosterRow
 from usufruct_protocol.signing import LocalSigner, address_of, recover
 
-from tests.unit.oracle.lane_kit import DOMAIN, KitLane
+from tests.unit.oracle.lane_kit import DOMAIN, KitLane, record_tag
 from tests.unit.oracle.test_voting import context as epoch_context
 
 OWN = b"\x0a" * 20
@@ -34,25 +41,33 @@ KEY = b"\x0b" * 32
 
 
 class NoChain:
-    """A chain that cannot be reached; counts how often it was tried."""
+    """A chain that cannot be reached, until it is given a state; counts how often it was tried."""
 
     def __init__(self) -> None:
         self.tried = 0
+        self.state: ChainState | None = None
 
-    def head(self) -> Any:
+    def head(self) -> Block:
         self.tried += 1
-        raise Transient("the endpoint did not answer")
+        if self.state is None:
+            raise Transient("the endpoint did not answer")
+        return Block(self.tried, bytes([self.tried]) * 32, bytes(32), 1)
+
+    def read(self, _block_hash: bytes) -> ChainState:
+        assert self.state is not None
+        return self.state
 
 
 class Client:
     """Asks an ASGI application, one event loop per question."""
 
-    def __init__(self, app: Any) -> None:
+    def __init__(self, app: Any, host: str = "127.0.0.1") -> None:
         self._app = app
+        self._host = host
 
     def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
         async def once() -> httpx.Response:
-            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False)
+            transport = httpx.ASGITransport(self._app, raise_app_exceptions=False, client=(self._host, 1))
             async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
                 return await client.request(method, path, **more)
 
@@ -68,7 +83,9 @@ class Client:
 class Parts:
     """A node's HTTP side with its parts at hand."""
 
-    def __init__(self, store: Store, key: bytes | None = None) -> None:
+    def __init__(self, store: Store, key: bytes | None = None, of_lane: Rate | None = None) -> None:
+        self.metrics = Metrics()
+        self.free_bytes: int | None = None
         self.chain = NoChain()
         self.status = NodeStatus()
         self.writer = IntakeWriter(store, Intake(DOMAIN))
@@ -77,10 +94,21 @@ class Parts:
         rosters = Rosters(store, Peers({}, OWN, auth, 1.0))
         signer = None if key is None else LocalSigner(key)
         acks = Acknowledging(store, DOMAIN, signer, self.status.head_time_s, lambda _lane: None)
-        http = NodeHttp(
-            store, self.writer, self.registry, rosters, auth, self.status, acks, OWN, {"signer": "me"}
-        )
-        self.client = Client(http.app())
+        self.app = NodeHttp(
+            store,
+            self.writer,
+            self.registry,
+            rosters,
+            auth,
+            self.status,
+            acks,
+            OWN,
+            {"signer": "me"},
+            health=Health(self.status, store, lambda: self.free_bytes),
+            metrics=self.metrics,
+            shares=Shares(of_lane=of_lane or Shares().of_lane),
+        ).app()
+        self.client = Client(self.app)
 
 
 @pytest.fixture
@@ -157,10 +185,40 @@ def test_bodies_are_limited_whether_they_say_their_size_or_not(node: Parts) -> N
 
     unsaid = node.client.post("/v1/batches", content=endless())
     assert unsaid.status_code == 413
-    lying = node.client.ask(
-        "PUT", "/v1/rosters/1", content=b"x", headers={"content-length": str(MAX_ROSTER_BYTES + 1)}
-    )
-    assert lying.status_code == 413
+
+
+def roster_of(people: int) -> Roster:
+    rows = [
+        RosterRow(bytes([1 + person]) * 32, 1, b"\x70" * 20, 0, bytes([person]) * 32, (record_tag(person),))
+        for person in range(people)
+    ]
+    return Roster.build(rows)
+
+
+def licensed(root: bytes) -> ChainState:
+    terms = SplitBps(7_000, 1_000, 1_000, 500, 500)
+    state = LicenseState(3, MeterKind.INFERENCE, 1, 1, terms, bytes(32), root, 0, 0, 0)
+    return dataclasses.replace(epoch_context().chain, licenses=(state,))
+
+
+def test_a_roster_is_read_only_if_the_chain_asks_for_it(node: Parts) -> None:
+    people = roster_of(2)
+    too_long = {"content-length": str(MAX_ROSTER_BYTES + 1)}
+
+    def put(content: bytes, license_id: int = 3, **more: Any) -> tuple[int, str | None]:
+        answer = node.client.ask("PUT", f"/v1/rosters/{license_id}", content=content, **more)
+        return answer.status_code, answer.json().get("code")
+
+    assert put(b"x") == (503, "transient")
+    node.chain.state = licensed(bytes(32))
+    assert put(b"x", headers=too_long) == (422, "wrong_roster")
+    node.chain.state = licensed(people.root)
+    assert put(b"x", 77) == (422, "wrong_roster")
+    assert put(b"x", headers=too_long) == (413, "too_large")
+    assert put(b"x") == (422, "input_rejected")
+    assert put(roster_of(1).to_bytes()) == (422, "wrong_roster")
+    assert put(people.to_bytes()) == (200, None)
+    assert put(b"x", headers=too_long) == (200, None)  # held now: what comes again is not read at all
 
 
 def test_a_halted_node_takes_nothing_and_still_answers(node: Parts, lane: KitLane) -> None:

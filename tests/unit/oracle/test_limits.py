@@ -32,8 +32,8 @@ def test_debt_is_bounded_so_that_nobody_is_shut_out_for_long() -> None:
     clock = Clock()
     buckets = Buckets(Rate(per_second=2, burst=10), clock)
     buckets.pay("a", 1e9)
-    assert buckets.wait_s("a") == 5
-    clock.now_s = 5.1
+    assert buckets.wait_s("a") == 6
+    clock.now_s = 5.5
     assert buckets.wait_s("a") == 0
 
 
