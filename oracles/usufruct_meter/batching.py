@@ -8,6 +8,7 @@ from typing import Final
 from usufruct_protocol.batches import MAX_BATCH_BYTES, MAX_BATCH_RECEIPTS, Batch
 from usufruct_protocol.receipts import RECORD_SIZE
 
+from usufruct_meter.errors import UsageListsPruned
 from usufruct_meter.spool_reader import CheckpointRow, SpoolReader
 
 _LOOK_AHEAD: Final = 64
@@ -32,7 +33,9 @@ def next_batch(reader: SpoolReader, first_seq: int, limits: BatchLimits) -> Batc
     It ends at the last checkpoint that is within the limits **and** in the same period as the first one: a
     node counts a period through a checkpoint that ends in it, so the closing one is never skipped. The span
     up to the first checkpoint is sent even if it is over the limits: nothing smaller is signed.
+    Raises: UsageListsPruned if the lane no longer keeps what these receipts used.
     """
+    _check_kept(reader, first_seq)
     chosen: CheckpointRow | None = None
     for row in reader.checkpoints_after(first_seq, _LOOK_AHEAD):
         if chosen is not None and (
@@ -51,6 +54,15 @@ def next_batch(reader: SpoolReader, first_seq: int, limits: BatchLimits) -> Batc
         chosen.signature,
         reader.openings(first_seq, end),
     )
+
+
+def _check_kept(reader: SpoolReader, first_seq: int) -> None:
+    pruned_below = reader.usage_pruned_below()
+    if first_seq < pruned_below:
+        raise UsageListsPruned(
+            f"the node wants receipts from seq {first_seq} on; usage lists below {pruned_below} are pruned",
+            hint="they are in finalized reports: the node gets them, or what came of them, from its peers",
+        )
 
 
 def _fits(reader: SpoolReader, first_seq: int, end: int, limits: BatchLimits) -> bool:

@@ -8,7 +8,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from usufruct_protocol.errors import ConfigInvalid, InputRejected, InvariantBroken, Transient, UsufructError
+from usufruct_protocol.errors import (
+    ConfigInvalid,
+    InputRejected,
+    InvariantBroken,
+    Policy,
+    Transient,
+    UsufructError,
+)
 
 NEW_LANE_HINT: Final = "start a new lane: usufruct-meter lane new, register it, and keep this spool as it is"
 
@@ -44,9 +51,16 @@ class UnitsMissing(InputRejected):
 
 
 class SpoolFull(Transient):
-    """The spool could not be written for lack of room or because it was busy; nothing was signed away."""
+    """The spool could not be written for lack of room or because it was busy; nothing was signed away.
+
+    retry_after_s: when a caller may try again
+    """
 
     code = "spool_full"
+
+    def __init__(self, message: str, *, hint: str = "", retry_after_s: int = 1) -> None:
+        super().__init__(message, hint=hint)
+        self.retry_after_s = retry_after_s
 
 
 class SpoolDoubtful(InvariantBroken):
@@ -80,6 +94,13 @@ class AcksUnavailable(Transient):
     """The file of acknowledgements cannot be read or written."""
 
     code = "acks_unavailable"
+
+
+class UsageListsPruned(UsufructError):
+    """A node asks for receipts of which the lane keeps the records, but no longer what they used."""
+
+    code = "usage_lists_pruned"
+    policy = Policy.RETRY
 
 
 class NodeRefused(InputRejected):

@@ -226,6 +226,16 @@ class Lane:
         with self._writing() as writer:
             writer.save_acks(counts)
 
+    def prune_usage_lists(self, below_seq: int) -> None:
+        """Delete the usage lists below a seq, in small steps between calls.
+
+        Raises: SpoolFull, SpoolDoubtful, LaneClosed.
+        """
+        has_more = True
+        while has_more:
+            with self._writing() as writer:
+                has_more = writer.prune_usage_lists(below_seq)
+
     def close(self) -> None:
         """Sign a last checkpoint if one is due and give the lane back. May be called twice."""
         if os.getpid() == self._pid:

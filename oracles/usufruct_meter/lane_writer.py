@@ -101,6 +101,7 @@ class LaneWriter:
         group.check()
         try:
             self.check_usable()
+            self._spool.check_room()
             if all_or_none and group.has_failed():
                 return list(group.outcomes.values())
             hashes = group.response_hashes()
@@ -155,6 +156,7 @@ class LaneWriter:
     def check_ready(self) -> None:
         """Raise what a call of one unit would meet now. Only reads; safe without the mutex."""
         self.check_usable()
+        self._spool.check_room()
         frontier = self.frontier
         self.terms.check_time(max(frontier.last_issued_at_ms, self.clock_ms()))
         self.terms.check_cap(frontier.cumulative_units + 1)
@@ -182,6 +184,18 @@ class LaneWriter:
         """Write down what each node has acknowledged."""
         self.check_usable()
         self._guarded(lambda: self._spool.save_acks(counts))
+
+    def prune_usage_lists(self, below_seq: int) -> bool:
+        """Delete some usage lists that nobody needs any more; whether there may be more."""
+        self.check_usable()
+        has_more = False
+
+        def write() -> None:
+            nonlocal has_more
+            has_more = self._spool.prune_usage_lists(min(below_seq, self.frontier.count))
+
+        self._guarded(write)
+        return has_more
 
     def close(self) -> None:
         """Sign a last checkpoint if there is anything to cover, and let go of all files. Idempotent."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,12 @@ from usufruct_meter.errors import SpoolCopied, SpoolDoubtful, SpoolFull
 from usufruct_meter.spool_reader import SpoolReader, StoredReceipt
 
 FORMAT: Final = 1
+MIN_FREE_BYTES: Final = 64 * 1024 * 1024
+"""Room that calls leave for checkpoints, acknowledgements and whatever else the disk is for."""
 _BUSY_TIMEOUT_S: Final = 5.0
+_ROOM_CHECK_S: Final = 0.25
+_NO_ROOM_RETRY_S: Final = 30
+_PRUNE_STEP: Final = 500
 
 _SCHEMA: Final = """
 CREATE TABLE lane (
@@ -69,6 +75,10 @@ _INSERT_CHECKPOINT: Final = (
     "INSERT INTO checkpoints (count, epoch, cumulative_units, receipts_root, signature, frontier)"
     " VALUES (?, ?, ?, ?, ?, ?)"
 )
+_PRUNED_TABLE: Final = (
+    "CREATE TABLE IF NOT EXISTS pruned"
+    " (id INTEGER PRIMARY KEY CHECK (id = 1), usage_below INTEGER NOT NULL) STRICT"
+)
 _PROBE: Final = "UPDATE lane SET probes = probes + 1"
 
 
@@ -98,6 +108,8 @@ class Spool:
         self._path = path
         self._db = connection
         self._inode = inode
+        self._check_room_at = 0.0
+        self._free_bytes = 0
         self.reader = SpoolReader(connection)
 
     @classmethod
@@ -198,6 +210,49 @@ class Spool:
             self._roll_back()
             raise _spool_error(self._path, error) from error
 
+    def check_room(self) -> None:
+        """Refuse calls before the disk is full, so that what closes a period can still be written.
+
+        Looks at the disk a few times per second at most. Raises: SpoolFull.
+        """
+        now = time.monotonic()
+        if now >= self._check_room_at:
+            disk = os.statvfs(self._path.parent)
+            self._free_bytes = disk.f_bavail * disk.f_frsize
+            self._check_room_at = now + _ROOM_CHECK_S
+        if self._free_bytes < MIN_FREE_BYTES:
+            raise SpoolFull(
+                f"spool {self._path}: the disk has {self._free_bytes} bytes left, fewer than {MIN_FREE_BYTES}",
+                hint="free some disk space; calls wait",
+                retry_after_s=_NO_ROOM_RETRY_S,
+            )
+
+    def prune_usage_lists(self, below_seq: int) -> bool:
+        """Delete some of the usage lists below a seq; returns whether there may be more. Raises: as `append`.
+
+        A step at a time, because calls wait meanwhile. The freed room of the file is used again.
+        """
+        self._check_file()
+        try:
+            self._db.execute(_PRUNED_TABLE)
+            self._db.execute("BEGIN IMMEDIATE")
+            deleted = self._db.execute(
+                "DELETE FROM openings WHERE seq IN"
+                " (SELECT seq FROM openings WHERE seq < ? ORDER BY seq LIMIT ?)",
+                (below_seq, _PRUNE_STEP),
+            ).rowcount
+            if deleted:
+                self._db.execute(
+                    "INSERT INTO pruned (id, usage_below) VALUES (1, ?)"
+                    " ON CONFLICT (id) DO UPDATE SET usage_below = max(usage_below, excluded.usage_below)",
+                    (below_seq,),
+                )
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._roll_back()
+            raise _spool_error(self._path, error) from error
+        return deleted == _PRUNE_STEP
+
     def probe(self) -> None:
         """Write one durable row to see whether writing works again. Raises: as `append`."""
         self._write(_PROBE)
@@ -292,7 +347,12 @@ def _spool_error(path: Path, error: sqlite3.Error) -> UsufructError:
     """Tell what can pass (no room, somebody else's lock) from what cannot."""
     name = getattr(error, "sqlite_errorname", "") or type(error).__name__
     if name.startswith(("SQLITE_FULL", "SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_NOMEM")):
-        return SpoolFull(f"spool {path} cannot be written: {error}", hint="free some disk space; calls wait")
+        is_full = name.startswith("SQLITE_FULL")
+        return SpoolFull(
+            f"spool {path} cannot be written: {error}",
+            hint="free some disk space; calls wait",
+            retry_after_s=_NO_ROOM_RETRY_S if is_full else 1,
+        )
     if name.startswith("SQLITE_CONSTRAINT"):
         return SpoolDoubtful(f"spool {path} was written by somebody else: {error}")
     return SpoolDoubtful(f"spool {path} failed: {error} ({name})")

@@ -88,6 +88,7 @@ def _check_receipts(file: LaneFile) -> str:
             raise UsufructError(f"the lane was stopped: {reason}", hint=NEW_LANE_HINT)
         if reader.lane() != file.lane:
             raise UsufructError(f"the spool is of lane {checksum_address(reader.lane())}")
+        pruned_below = reader.usage_pruned_below()
         frontier = LaneFrontier()
         for row in reader.checkpoints_after(0, -1):
             first, end = frontier.count, row.checkpoint.count
@@ -100,7 +101,8 @@ def _check_receipts(file: LaneFile) -> str:
                 reader.openings(first, end),
             )
             frontier = verify_batch(frontier, batch.records, row.checkpoint, row.signature, domain)
-            check_openings(batch)
+            if first >= pruned_below:
+                check_openings(batch)
         checkpointed = frontier.count
         for stored, _ in reader.receipts_from(file.lane, 0):
             verify_receipt_signature(stored.receipt, stored.signature, domain)

@@ -20,7 +20,8 @@ def contradiction(point: Checkpoint, reader: SpoolReader, shown_by: str) -> Spoo
         )
     if _root_and_units_at(reader, point) != (point.receipts_root, point.cumulative_units):
         return SpoolOutdated(
-            f"the lane has signed other receipts than the spool's below seq {point.count}, as {shown_by} proves"
+            f"the lane has signed other receipts than the spool's below seq {point.count},"
+            f" as {shown_by} proves"
         )
     return None
 

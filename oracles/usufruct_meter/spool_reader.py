@@ -150,6 +150,12 @@ class SpoolReader:
         ).fetchone()
         return int(size)
 
+    def usage_pruned_below(self) -> int:
+        """Return the seq below which usage lists were deleted; 0 if none were."""
+        found = self._db.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'pruned'").fetchone()
+        row = self._db.execute("SELECT usage_below FROM pruned").fetchone() if found[0] else None
+        return int(row[0]) if row else 0
+
     def checkpoints_after(self, count: int, limit: int) -> list[CheckpointRow]:
         """Return up to `limit` checkpoints (−1: all) that cover more than `count` receipts, ascending."""
         lane = self.lane()

@@ -6,6 +6,7 @@ import logging
 import random
 import sqlite3
 import threading
+import time
 from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
@@ -17,6 +18,8 @@ from usufruct_meter.ack_book import AckBook
 from usufruct_meter.chain.anchor_sender import AnchorPending
 from usufruct_meter.chain.coverage import Coverage, coverage
 from usufruct_meter.chain.lane_chain import LaneChain
+from usufruct_meter.chain.pruning import prunable_below
+from usufruct_meter.errors import SpoolOutdated
 from usufruct_meter.lane import Lane
 from usufruct_meter.spool_reader import SpoolReader
 
@@ -28,6 +31,7 @@ _SEND_WAIT_S: Final = 240.0
 _FIRST_BACKOFF_S: Final = 2.0
 _LOOK_AFTER_S: Final = 5.0
 _CLOCK_TOLERANCE_S: Final = 600
+_PRUNE_EVERY_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +52,7 @@ class AnchorKeeper(threading.Thread):
         self._acks = acks
         self._stopping = stopping
         self._failures = 0
+        self._prune_at = 0.0
         self._coverage: Coverage | None = None
         self._error: str | None = None
 
@@ -63,6 +68,7 @@ class AnchorKeeper(threading.Thread):
                 try:
                     rest_s = self.step(reader)
                     self._failures, self._error = 0, None
+                    self._prune(reader)
                 except (UsufructError, sqlite3.Error) as error:
                     rest_s = self._failed(error)
                 except Exception as error:  # a thread must not die silently behind a healthy server
@@ -96,6 +102,20 @@ class AnchorKeeper(threading.Thread):
             return min(look_every_s, float(act_at_s - now_s))
         self._anchor(reader, found, now_s)
         return min(look_every_s, _LOOK_AFTER_S)
+
+    def _prune(self, reader: SpoolReader) -> None:
+        """Delete what is settled, now and then. Nothing depends on when: a failure waits."""
+        if time.monotonic() < self._prune_at:
+            return
+        self._prune_at = time.monotonic() + _PRUNE_EVERY_S
+        try:
+            below = prunable_below(self._lane, self._chain, reader)
+            if below > reader.usage_pruned_below():
+                self._lane.prune_usage_lists(below)
+        except SpoolOutdated as error:
+            _logger.error("a finalized report counts what this spool does not know: %s", error)
+        except UsufructError as error:
+            _logger.info("usage lists are not pruned for now: %s", error)
 
     def _anchor(self, reader: SpoolReader, found: Coverage, now_s: int) -> None:
         last = reader.last_checkpoint()

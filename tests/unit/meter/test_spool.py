@@ -6,16 +6,18 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from usufruct_meter import lane_writer
-from usufruct_meter.errors import SpoolCopied, SpoolDoubtful, SpoolFull, SpoolOutdated
+from usufruct_meter import lane_writer, spool
+from usufruct_meter.batching import BatchLimits, next_batch
+from usufruct_meter.errors import SpoolCopied, SpoolDoubtful, SpoolFull, SpoolOutdated, UsageListsPruned
 from usufruct_meter.lane import Lane
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.lane_lock import lock_path
 from usufruct_meter.signed_receipt import MeteredCall
+from usufruct_meter.spool_check import check_lane
 from usufruct_meter.spool_reader import SpoolReader
 
 from tests.unit.meter.lane_kit import Clock, new_lane
@@ -244,3 +246,47 @@ def test_somebody_elses_write_lock_makes_calls_wait_not_fail_for_good(
             lane.meter(1)
         db.execute("ROLLBACK")
     assert lane.meter(1).receipt.seq == 0
+
+
+def test_calls_leave_room_for_what_closes_a_period(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane.meter(1)
+    monkeypatch.setattr(spool, "MIN_FREE_BYTES", 2**62)
+    with pytest.raises(SpoolFull, match="bytes left") as caught:
+        lane.meter(1)
+    assert caught.value.retry_after_s >= 10
+    with pytest.raises(SpoolFull):
+        lane.check_ready()
+    assert lane.checkpoint(), "a checkpoint needs little, and the nodes need it"
+    monkeypatch.setattr(spool, "MIN_FREE_BYTES", 0)
+    assert lane.meter(1).receipt.seq == 1
+
+
+def test_usage_lists_are_pruned_in_steps_and_the_rest_stays_provable(
+    lane: Lane, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spool, "_PRUNE_STEP", 3)
+    for _ in range(4):
+        lane.meter_many([MeteredCall(1, [(bytes(32), 1)])] * 3)
+        lane.checkpoint()
+    lane.prune_usage_lists(8)
+    with closing(SpoolReader.open(lane.file.spool)) as reader:
+        assert sorted(reader.openings(0, 12)) == [8, 9, 10, 11]
+        assert reader.usage_pruned_below() == 8
+        with pytest.raises(UsageListsPruned):
+            next_batch(reader, 6, BatchLimits())
+        batch = next_batch(reader, 9, BatchLimits())
+        assert batch is not None
+        assert batch.receipt_count == 3
+    assert [line.level for line in check_lane(lane.file) if line.what == "spool"] == ["ok"]
+    lane.prune_usage_lists(2)
+    with closing(SpoolReader.open(lane.file.spool)) as reader:
+        assert reader.usage_pruned_below() == 8
+
+
+def test_pruning_never_reaches_beyond_what_there_is(lane: Lane) -> None:
+    lane.meter(1, [(bytes(32), 1)])
+    lane.prune_usage_lists(10**9)
+    lane.meter(1, [(bytes(32), 1)])
+    with closing(SpoolReader.open(lane.file.spool)) as reader:
+        assert reader.usage_pruned_below() == 1
+        assert list(reader.openings(0, 9)) == [1]
