@@ -1,4 +1,7 @@
-"""What an app tells the meter while it answers a call: `scope["usufruct"]`, in WSGI `environ["usufruct"]`."""
+"""What an app tells the meter while it answers a call.
+
+In ASGI it is `scope["usufruct"]`, in WSGI `environ["usufruct.call"]`.
+"""
 
 from __future__ import annotations
 

@@ -17,6 +17,7 @@ from usufruct_meter.signed_receipt import SignedReceipt
 
 if TYPE_CHECKING:
     from usufruct_meter.asgi import AsgiMeter
+    from usufruct_meter.wsgi import WsgiMeter
 
 _logger = logging.getLogger(__name__)
 
@@ -28,6 +29,7 @@ class Meter:
     """An open lane whose receipts are on their way to the nodes.
 
     app.add_middleware(Meter.asgi, lane="lanes/", routes=["/v1/*"])      # ASGI
+    app = Meter.wsgi(app, lane="lanes/", routes=["/v1/*"])               # WSGI
     with Meter.open("lanes/") as meter: meter.meter(units=1)             # anything else
     """
 
@@ -60,6 +62,13 @@ class Meter:
         from usufruct_meter.asgi import AsgiMeter  # the middleware opens meters itself
 
         return AsgiMeter(app, **options)
+
+    @staticmethod
+    def wsgi(app: Any, **options: Any) -> WsgiMeter:
+        """Wrap a WSGI app likewise: see `WsgiMeter`."""
+        from usufruct_meter.wsgi import WsgiMeter
+
+        return WsgiMeter(app, **options)
 
     def meter(
         self,
