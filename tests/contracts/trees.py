@@ -8,8 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from eth_hash.auto import keccak
+
+from tests.contracts.wire import Account, account
 
 MAX_UINT96 = 2**96 - 1
 EMPTY_ROOT = bytes(32)
@@ -91,3 +94,28 @@ class RawTree:
         """Return (start, log2) of the ranges that cover all notes: blocks of 256, or the whole small tree."""
         log2 = min(8, self.depth)
         return [(start, log2) for start in range(0, self.count, 1 << log2)]
+
+
+def reserve_leaf(note: int, salt: bytes) -> Node:
+    """Return the leaf of a reserve: keccak(0x02 ‖ word ‖ salt), with the word's amount as its sum."""
+    return Node(keccak(b"\2" + note.to_bytes(32, "big") + salt), note & (2**96 - 1))
+
+
+class Reserve(RawTree):
+    """A reserve over (payee, amount), each leaf with a salt of its own."""
+
+    def __init__(self, amounts: Sequence[int], payees: Sequence[Account] | None = None) -> None:
+        self.payees = list(payees or (account(f"payee {number}") for number in range(len(amounts))))
+        words = [word(who.address, amount) for who, amount in zip(self.payees, amounts, strict=True)]
+        self.amounts = tuple(amounts)
+        self.salts = [keccak(b"salt %d" % number) for number in range(len(amounts))]
+        super().__init__(words, leaves=list(map(reserve_leaf, words, self.salts)))
+
+    @property
+    def in_report(self) -> dict[str, Any]:
+        """The fields of a report that carries this reserve."""
+        return {"reserve_root": self.root, "reserve_total": self.total, "reserve_count": self.count}
+
+    def opening(self, index: int) -> tuple[int, int, bytes, bytes]:
+        """Index, word, salt and proof: what its payee must show."""
+        return index, self.words[index], self.salts[index], self.proof(index)

@@ -14,45 +14,46 @@ from usufruct_protocol.forbidden_use import (
     rosters_to_open,
 )
 from usufruct_protocol.receipts import UsageList, UsageReceipt, merge_usage, usage_root
-from usufruct_protocol.roster import ConsentInterval, Roster, RosterRow
+from usufruct_protocol.roster import Roster
 
 from tests.contracts.evm.chain import Receipt
 from tests.contracts.evm.gateway import Gateway, Signed, bonded_license
 from tests.contracts.evm.world import World
+from tests.contracts.rosters import (
+    FOREVER_MS,
+    OTHER_RECORD,
+    RECORDS,
+    Intervals,
+    revoke_tag,
+    roster_of,
+    row,
+    secret,
+)
 from tests.contracts.wire import keccak
+
+__all__ = [
+    "BOND",
+    "DAY",
+    "EMBEDDING",
+    "FOREVER_MS",
+    "OTHER_RECORD",
+    "RECORDS",
+    "RETRIEVAL",
+    "Evidence",
+    "Intervals",
+    "Scene",
+    "Use",
+    "revoke_tag",
+    "roster_of",
+    "row",
+    "secret",
+]
 
 DAY = 86_400
 BOND = 10_000_000
-FOREVER_MS = 2**64 - 1
 EMBEDDING, RETRIEVAL = 4, 5
-RECORDS = [keccak(b"record" + bytes([number])) for number in range(3)]
-OTHER_RECORD = keccak(b"somebody else's record")
 
 Evidence = tuple[Signed, UsedRecord, int, list[RowOpening]]
-Intervals = Sequence[tuple[int, int, bytes]]
-
-
-def secret(number: int) -> bytes:
-    """What opens a revocation."""
-    return keccak(b"secret" + bytes([number]))
-
-
-def revoke_tag(number: int) -> bytes:
-    """What it revokes."""
-    return keccak(secret(number))
-
-
-def row(record: bytes, intervals: Intervals) -> RosterRow:
-    """The row of a person with two records, one of them used."""
-    tags = tuple(sorted((record, keccak(b"another of" + record))))
-    consents = tuple(ConsentInterval(*one) for one in intervals)
-    purse, salt = keccak(b"purse" + record), keccak(b"salt" + record)
-    return RosterRow(purse, 1, bytes(20), 0, salt, tags, consents)
-
-
-def roster_of(intervals: Mapping[bytes, Intervals]) -> Roster:
-    """A roster with one row for each record."""
-    return Roster.build(row(record, found) for record, found in intervals.items())
 
 
 @dataclass

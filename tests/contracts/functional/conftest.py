@@ -15,7 +15,7 @@ from usufruct_chain.roles import COUNCIL_ROLE, GUARDIAN_ROLE
 from usufruct_protocol.terms import LaneRegistration, LicenseOffer
 from web3.exceptions import TransactionNotFound
 
-from tests.contracts.functional.scene import Nodes, now
+from tests.contracts.functional.scene import Gateway, Nodes, now
 from tests.contracts.system import FOREVER, TEMPLATE, committee_of, system_config
 from tests.contracts.wire import (
     LICENSES,
@@ -80,6 +80,8 @@ platform = role("platform")
 operators = role("operators")
 custodian = role("custodian")
 payee = role("payee")
+challenger = role("challenger")
+answerer = role("answerer")
 
 
 @pytest.fixture(scope="session")
@@ -147,35 +149,32 @@ def build(deployed, config, admin):
     return built
 
 
-@pytest.fixture(scope="module")
-def manager(deployed):
-    """OpenZeppelin's AccessManager."""
-    return deployed["access_manager"]
+def place(name):
+    """A fixture of one contract of the set."""
+
+    @pytest.fixture(scope="module", name=name)
+    def contract(deployed):
+        return deployed[name]
+
+    return contract
 
 
-@pytest.fixture(scope="module")
-def registry(deployed):
-    return deployed["registry"]
-
-
-@pytest.fixture(scope="module")
-def committee(deployed):
-    return deployed["committee"]
-
-
-@pytest.fixture(scope="module")
-def escrow(deployed):
-    return deployed["escrow"]
-
-
-@pytest.fixture(scope="module")
-def splitter(deployed):
-    return deployed["splitter"]
-
-
-@pytest.fixture(scope="module")
-def settlement(deployed):
-    return deployed["settlement"]
+registry = place("registry")
+committee = place("committee")
+escrow = place("escrow")
+splitter = place("splitter")
+settlement = place("settlement")
+wind_down = place("wind_down")
+consent_log = place("consent_log")
+anchors = place("anchors")
+license_bonds = place("license_bonds")
+operator_bonds = place("operator_bonds")
+challenges = place("challenges")
+disputes = place("disputes")
+fees = place("fees")
+duties = place("duties")
+credits = place("credits")
+council_register = place("council_register")
 
 
 # -- what people do -----------------------------------------------------------------------------------------
@@ -258,15 +257,51 @@ def register_lane(registry, buyer):
 
 
 @pytest.fixture
-def fund(token, escrow, buyer):
+def allow(token):
+    """Mints to somebody, who lets a contract pull it."""
+
+    def allowed(payer, spender, amount):
+        token.mint(payer, amount, {"from": payer})
+        token.approve(spender, amount, {"from": payer})
+
+    return allowed
+
+
+@pytest.fixture
+def fund(allow, escrow, buyer):
     """Mints to the buyer, approves and deposits."""
 
     def funded(license_id, amount):
-        token.mint(buyer, amount, {"from": buyer})
-        token.approve(escrow, amount, {"from": buyer})
+        allow(buyer, escrow, amount)
         return escrow.deposit(license_id, amount, {"from": buyer})
 
     return funded
+
+
+@pytest.fixture
+def accept_bonded(accept, allow, registry, license_bonds, buyer):
+    """Accepts the offer with a usage bond; returns the license."""
+
+    def accepted(bond, **changes):
+        allow(buyer, license_bonds, bond)
+        accept(usage_bond=bond, **changes)
+        return registry.licenseCount()
+
+    return accepted
+
+
+@pytest.fixture
+def gateway(register_lane, settlement):
+    """Registers a lane by the name of its key, valid for ever; returns its gateway."""
+
+    def registered(license_id, name="gateway", unit_cap=10**18, **changes):
+        key = account(name)
+        terms = {"valid_from": 0, "valid_to": FOREVER, "unit_cap": unit_cap} | changes
+        made = register_lane(license_id, key=key.key, lane=bytes.fromhex(key.address[2:]), **terms)
+        number = made.events["LaneRegistered"]["laneNumber"]
+        return Gateway(key, bytes(settlement.domainSeparator()), number)
+
+    return registered
 
 
 @pytest.fixture

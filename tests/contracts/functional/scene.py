@@ -8,6 +8,7 @@ import brownie
 from brownie import chain, web3
 from usufruct_protocol.report_types import EpochReport, ReportLine
 
+from tests.contracts.lanes import SALT, LaneBook, commitment
 from tests.contracts.system import (
     DISPUTE_SECONDS,
     EPOCH_SECONDS,
@@ -31,8 +32,12 @@ __all__ = [
     "NOTE_MINIMUM",
     "NO_NOTES",
     "TEMPLATE",
+    "Gateway",
     "Nodes",
+    "later",
     "now",
+    "raw",
+    "reveal",
     "reverts",
     "until",
 ]
@@ -52,6 +57,37 @@ def until(timestamp_s):
     """Mine a block at that time, or at once if it has passed; anvil refuses Brownie's own way to do so."""
     web3.provider.make_request("evm_setNextBlockTimestamp", [max(timestamp_s, now() + 1)])
     web3.provider.make_request("evm_mine", [])
+
+
+def later(seconds):
+    """Mine a block that many seconds after the last one."""
+    until(now() + seconds)
+
+
+def raw(who):
+    """Somebody's address as 20 bytes."""
+    return bytes.fromhex(str(who)[2:])
+
+
+def reveal(contract, function, *evidence, by):
+    """Commit to a proof, wait as long as that asks for, and show it; returns the transaction."""
+    shown = getattr(contract, function)
+    arguments = (*map(as_abi, evidence), SALT)
+    contract.commit(commitment(by, bytes.fromhex(shown.encode_input(*arguments)[2:])), {"from": by})
+    later(60)
+    return shown(*arguments, {"from": by})
+
+
+class Gateway(LaneBook):
+    """One registered lane and its book."""
+
+    def __init__(self, key, domain, number):
+        super().__init__(key, domain)
+        self.number = number
+
+    def serve(self, units=1, issued_at_ms=None):
+        """Meter one call: the lane's next receipt, issued now unless told otherwise."""
+        return super().serve(units, now() * 1_000 if issued_at_ms is None else issued_at_ms)
 
 
 class Nodes:
