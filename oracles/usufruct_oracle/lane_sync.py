@@ -11,7 +11,12 @@ from typing import Final
 
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import Transient, UsufructError
-from usufruct_protocol.receipts import Checkpoint, CheckpointSignatureWrong, LaneFault
+from usufruct_protocol.receipts import (
+    Checkpoint,
+    CheckpointSignatureWrong,
+    LaneFault,
+    verify_checkpoint_signature,
+)
 
 from usufruct_oracle import lane_store
 from usufruct_oracle.context import EpochContext
@@ -29,9 +34,10 @@ _COMMIT_TIMEOUT_S: Final = 60.0
 class LaneSync:
     """Pulls lanes from peers into the store."""
 
-    def __init__(self, store: Store, writer: IntakeWriter) -> None:
+    def __init__(self, store: Store, writer: IntakeWriter, domain_separator: bytes) -> None:
         self._store = store
         self._writer = writer
+        self._domain = domain_separator
 
     def lane(self, address: bytes) -> Lane:
         """Return a lane that the registry lists. Raises: Transient if the store has not heard of it yet."""
@@ -68,9 +74,14 @@ class LaneSync:
         )
 
     def obtain(self, context: EpochContext, signed: SignedCheckpoint, sources: Iterable[Peer]) -> bool:
-        """Try to hold a lane head whole, asking the sources in turn; tell whether it is countable."""
+        """Try to hold a lane head whole, asking the sources in turn; tell whether it is countable.
+
+        Nobody is asked for what the lane did not sign.
+        """
         if self.is_countable(context, signed):
             return True
+        if not self._is_signed(signed):
+            return False
         lane = self.lane(signed.checkpoint.lane)
         if lane.conflict_seq is not None and signed.checkpoint.count > lane.conflict_seq:
             return False
@@ -123,6 +134,14 @@ class LaneSync:
         for batch in batches:
             if batch.lane == lane.lane:
                 self._take_from(peer, lane, batch)
+
+    def _is_signed(self, signed: SignedCheckpoint) -> bool:
+        try:
+            verify_checkpoint_signature(signed.checkpoint, signed.signature, self._domain)
+        except LaneFault as error:
+            _log.debug("a lane head that nobody signed: %s", error)
+            return False
+        return True
 
     def _pull(self, lane: Lane, to_count: int, peer: Peer) -> None:
         """Take receipts from a peer until the lane is held up to a count, or the peer has no more to give."""

@@ -49,11 +49,15 @@ class PeerAuth:
         self._signers = signers
         self._clock = clock
 
-    def header(self, to: bytes, method: str, path: str) -> dict[str, str]:
-        """Return the header for a request to the node of signer `to`; none without a key."""
+    def header(self, to: bytes, method: str, path: str, ahead_s: float = 0.0) -> dict[str, str]:
+        """Return the header for a request to the node of signer `to`; none without a key.
+
+        ahead_s: by how much that node's clock is ahead of ours. What is signed in its time is good for it
+                 alone, so a node that lies about its clock gains nothing.
+        """
         if self._signer is None:
             return {}
-        at_s = int(self._clock())
+        at_s = int(self._clock() + ahead_s)
         signature = self._signer.sign_digest(self._digest(to, method, path, at_s))
         return {HEADER: f"{at_s} 0x{self._signer.address.hex()} 0x{signature.hex()}"}
 

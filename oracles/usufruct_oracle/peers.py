@@ -1,7 +1,8 @@
 """What a node asks other nodes, and how little it believes of the answers.
 
 Every answer has a size limit and a time limit, is parsed strictly, and is checked against a hash or a
-signature by whoever uses it. A peer that cannot be reached is left alone for a moment.
+signature by whoever uses it. A peer that cannot be reached is left alone for a moment, and none can take more
+than its share of the time of one look, whatever it answers and however slowly.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, TypeVar
 
-import httpx
 from usufruct_protocol.batches import MAX_BATCH_BYTES, Batch
-from usufruct_protocol.bundle import manifest_hash
+from usufruct_protocol.bundle import RESTRICTED_FILES, manifest_hash
 from usufruct_protocol.errors import InputRejected, Transient, UsufructError
 from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.roster import Roster
 from usufruct_protocol.wire import Cursor
 
+from usufruct_oracle.bounded_http import MIN_BYTES_PER_S, BoundedHttp, TooSlow, Unreachable
 from usufruct_oracle.peer_auth import PeerAuth
 from usufruct_oracle.wire_json import (
     FileEntry,
@@ -40,26 +41,31 @@ _log = logging.getLogger(__name__)
 MAX_JSON_BYTES: Final = 16 * 1024 * 1024
 MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
 MAX_ROSTER_BYTES: Final = 256 * 1024 * 1024
+MAX_CLOCK_DIFFERENCE_S: Final = 7_200
+"""How wrong a peer's clock may be, against ours, for its requests to be signed in its own time."""
 _REFUSED_PAUSE_S: Final = 0.1
-_TIMEOUT_PAUSES: Final = 4
 T = TypeVar("T")
 
 
 class Peer:
-    """One other signer's node."""
+    """One other signer's node.
 
-    def __init__(self, address: bytes, url: str, auth: PeerAuth, timeout_s: float) -> None:
+    patience_s: how much time its answers may take between two calls of `be_patient`, all together, beyond
+                what their bytes need; None is no limit
+    """
+
+    def __init__(
+        self, address: bytes, url: str, auth: PeerAuth, timeout_s: float, patience_s: float | None = None
+    ) -> None:
         self.address = address
         self.url = url
         self._auth = auth
         self._timeout_s = timeout_s
-        self._client = httpx.Client(
-            base_url=url,
-            timeout=httpx.Timeout(timeout_s),
-            headers={"Accept-Encoding": "identity"},
-            trust_env=False,
-            follow_redirects=False,
-        )
+        self._http = BoundedHttp(url, timeout_s)
+        self._patience_s = patience_s
+        self._spent_s = 0.0
+        self._ahead_s = 0.0
+        self._timeouts = 0
         self._silent_until = 0.0
 
     def __repr__(self) -> str:
@@ -67,7 +73,11 @@ class Peer:
 
     def close(self) -> None:
         """Close its connections."""
-        self._client.close()
+        self._http.close()
+
+    def be_patient(self) -> None:
+        """Begin a new look: forget how much of this node's time the peer has taken."""
+        self._spent_s = 0.0
 
     def frozen(self, epoch: int) -> FrozenHeads | None:
         """Return what the peer had frozen for an epoch, or None if it has not frozen it yet."""
@@ -87,17 +97,17 @@ class Peer:
     def batches(self, lane: bytes, from_seq: int, to_count: int) -> list[Batch]:
         """Return receipts from a seq on, cut at checkpoints up to `to_count`; as many as fit one answer."""
         path = f"/v1/lanes/{hexed(lane)}/batches?from_seq={from_seq}&to_count={to_count}"
-        body = self._get(path, 2 * MAX_BATCH_BYTES + 1024)
+        body = self._get(path, 2 * MAX_BATCH_BYTES + 1024, is_restricted=True)
         return [] if body is None else unpack_batches(body)
 
     def evidence(self, lane: bytes) -> list[Batch]:
         """Return the batches that show a lane's conflict, if the peer knows of one."""
-        body = self._get(f"/v1/lanes/{hexed(lane)}/evidence", 8 * MAX_BATCH_BYTES)
+        body = self._get(f"/v1/lanes/{hexed(lane)}/evidence", 8 * MAX_BATCH_BYTES, is_restricted=True)
         return [] if body is None else unpack_batches(body)
 
     def roster(self, root: bytes) -> bytes | None:
         """Return the canonical bytes of the roster with a root. Raises: InputRejected if it has another."""
-        body = self._get(f"/v1/rosters/{hexed(root)}", MAX_ROSTER_BYTES)
+        body = self._get(f"/v1/rosters/{hexed(root)}", MAX_ROSTER_BYTES, is_restricted=True)
         if body is not None and Roster.from_bytes(body).root != root:
             raise InputRejected(f"{self} sent another roster than {hexed(root)}")
         return body
@@ -119,54 +129,62 @@ class Peer:
         """Return one bundle file, checked against its size and digest."""
         if entry.size > MAX_FILE_BYTES:
             raise InputRejected(f"bundle file {name} of {entry.size} bytes is larger than {MAX_FILE_BYTES}")
-        body = self._get(f"/v1/epochs/{epoch}/bundle/{name}?bundle_hash={hexed(bundle_hash)}", entry.size)
+        path = f"/v1/epochs/{epoch}/bundle/{name}?bundle_hash={hexed(bundle_hash)}"
+        body = self._get(path, entry.size, is_restricted=name in RESTRICTED_FILES)
         if body is not None and (len(body), hashlib.sha256(body).digest()) != (entry.size, entry.sha256):
             raise InputRejected(f"{self} sent another {name} than bundle {hexed(bundle_hash)} lists")
         return body
 
-    def _get(self, path: str, max_bytes: int) -> bytes | None:
-        """Return the body of a 200 answer, None for 404. Raises: Transient, InputRejected."""
-        if time.monotonic() < self._silent_until:
-            raise Transient(f"{self} did not answer a moment ago")
-        try:
-            headers = self._auth.header(self.address, "GET", path)
-            with self._client.stream("GET", path, headers=headers) as response:
-                body = self._read(response, max_bytes)
-        except httpx.TimeoutException as error:
-            self._silent_until = time.monotonic() + _TIMEOUT_PAUSES * self._timeout_s
-            raise Transient(f"{self} did not answer in {self._timeout_s:g} s") from error
-        except httpx.HTTPError as error:
-            self._silent_until = time.monotonic() + _REFUSED_PAUSE_S
-            raise Transient(f"{self}: {error}") from error
-        if response.status_code == 200:
-            return body
-        if response.status_code == 404:
-            return None
-        raise Transient(f"{self} answered {response.status_code} to GET {path}: {body[:200]!r}")
+    def _get(self, path: str, max_bytes: int, *, is_restricted: bool = False) -> bytes | None:
+        """Return the body of a 200 answer, None for 404. Raises: Transient, InputRejected.
 
-    def _read(self, response: httpx.Response, max_bytes: int) -> bytes:
-        """Read a body up to its limit, and no longer than the time limit allows a slow sender."""
-        deadline = time.monotonic() + max(4 * self._timeout_s, max_bytes / 1_000_000)
-        parts: list[bytes] = []
-        size = 0
-        for part in response.iter_raw():  # never unpacked: a few bytes could become gigabytes
-            size += len(part)
-            if size > max_bytes:
-                raise InputRejected(f"{self} sent more than {max_bytes} bytes for {response.url.path}")
-            if time.monotonic() > deadline:
-                raise httpx.ReadTimeout("the body came too slowly")
-            parts.append(part)
-        return b"".join(parts)
+        A peer that times out is left alone for a while, each time longer. One that answers as slowly as it
+        may, again and again, is not asked any more in this look.
+        """
+        started = time.monotonic()
+        if started < self._silent_until:
+            raise Transient(f"{self} did not answer a moment ago")
+        if self._patience_s is not None and self._spent_s >= self._patience_s:
+            raise Transient(f"{self} has taken {self._spent_s:.1f} s of this look")
+        headers = self._auth.header(self.address, "GET", path, self._ahead_s) if is_restricted else {}
+        received = 0
+        try:
+            answer = self._http.get(path, headers, max_bytes)
+            received = len(answer.body)
+        except TooSlow:
+            self._timeouts += 1
+            self._silent_until = time.monotonic() + self._timeout_s * min(2.0 ** (self._timeouts - 2), 4.0)
+            raise
+        except Unreachable:
+            self._silent_until = time.monotonic() + _REFUSED_PAUSE_S
+            raise
+        finally:
+            self._spent_s += max(0.0, time.monotonic() - started - received / MIN_BYTES_PER_S)
+        self._timeouts = 0
+        if answer.clock_s is not None:
+            ahead_s = answer.clock_s - time.time()
+            self._ahead_s = ahead_s if abs(ahead_s) <= MAX_CLOCK_DIFFERENCE_S else 0.0
+        if answer.status == 200:
+            return answer.body
+        if answer.status == 404:
+            return None
+        raise Transient(f"{self} answered {answer.status} to GET {path}: {answer.body[:200]!r}")
 
 
 class Peers:
     """All other signers' nodes. Questions to all of them go out at once."""
 
     def __init__(
-        self, urls: Mapping[bytes, str], own_address: bytes, auth: PeerAuth, timeout_s: float
+        self,
+        urls: Mapping[bytes, str],
+        own_address: bytes,
+        auth: PeerAuth,
+        timeout_s: float,
+        patience_s: float | None = None,
     ) -> None:
+        """patience_s: see Peer; needs `be_patient` to be called before each look."""
         self._peers = {
-            address: Peer(address, url, auth, timeout_s)
+            address: Peer(address, url, auth, timeout_s, patience_s)
             for address, url in urls.items()
             if address != own_address
         }
@@ -174,6 +192,11 @@ class Peers:
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
+
+    def be_patient(self) -> None:
+        """Begin a new look, in which each peer may take its share of time again."""
+        for peer in self._peers.values():
+            peer.be_patient()
 
     def by_address(self, address: bytes) -> Peer | None:
         """Return the node of a signer, if its URL is known."""

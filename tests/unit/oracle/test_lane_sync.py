@@ -29,7 +29,7 @@ class Node:
     def __init__(self, path: Path, kit: KitLane) -> None:
         self.store = Store(path, exclusive=True)
         self.writer = IntakeWriter(self.store, Intake(DOMAIN))
-        self.sync = LaneSync(self.store, self.writer)
+        self.sync = LaneSync(self.store, self.writer, DOMAIN)
         self.asked = 0
         with self.store.write() as db:
             lane_store.put_lanes(db, [kit.state()])
