@@ -5,14 +5,17 @@ A node that has lost the chain is unhealthy, and still takes receipts: they are 
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from usufruct_protocol.errors import UsufructError
 
+from usufruct_oracle.database import Location
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.store import Store
 
@@ -53,6 +56,18 @@ class Health:
         except UsufructError as error:
             return _answer("not ready", str(error))
         return _answer("ready", "")
+
+
+def free_bytes_beside(database: Location) -> Callable[[], int | None]:
+    """Return a question for the room left on the disk of a database; None if a server keeps it."""
+
+    def ask() -> int | None:
+        try:
+            return shutil.disk_usage(database.parent).free if isinstance(database, Path) else None
+        except OSError:
+            return None
+
+    return ask
 
 
 def _answer(status: str, reason: str) -> Response:

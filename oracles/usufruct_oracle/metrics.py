@@ -7,9 +7,10 @@ that nobody outside can make the number of series grow. Nothing here names a per
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol, runtime_checkable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric, generate_latest
 from prometheus_client.registry import Collector
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -18,11 +19,19 @@ _SUFFIXES: Final = {"counter": ("_total",), "histogram": ("_bucket", "_count", "
 _SLOW_S: Final = (0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 120.0)
 
 
+@runtime_checkable
+class Describing(Protocol):
+    """A collector that can name what it may have to say."""
+
+    def describe(self) -> Iterable[Metric]: ...
+
+
 class Metrics:
     """Every counter of a node, by part. Safe to use from any thread; nothing here blocks or raises."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._described: list[Metric] = []
         self._intake()
         self._http()
         self._epochs()
@@ -36,12 +45,13 @@ class Metrics:
     def watch(self, collector: Collector) -> None:
         """Ask a collector for its values at every scrape."""
         self.registry.register(collector)
+        self._described += collector.describe() if isinstance(collector, Describing) else ()
 
     def names(self) -> frozenset[str]:
         """Return the names that a query can use, with the suffixes of counters and histograms."""
         return frozenset(
             family.name + suffix
-            for family in self.registry.collect()
+            for family in (*self.registry.collect(), *self._described)
             for suffix in _SUFFIXES.get(family.type, ("",))
         )
 

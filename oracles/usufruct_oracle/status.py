@@ -11,9 +11,13 @@ from typing import Any
 
 @dataclass
 class NodeStatus:
-    """The last known state of the loop. `halted` is why it stopped for good, or empty."""
+    """The last known state of the loop. `halted` is why it stopped for good, or empty.
+
+    redact: takes secrets out of reasons, which everybody may read
+    """
 
     clock: Callable[[], float] = time.time
+    redact: Callable[[str], str] = str
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _facts: dict[str, Any] = field(default_factory=dict)
     _looked_at: float = 0.0
@@ -30,12 +34,12 @@ class NodeStatus:
     def in_trouble(self, reason: str) -> None:
         """Record why the last look failed; the next one may succeed."""
         with self._lock:
-            self._trouble = reason
+            self._trouble = self.redact(reason)
 
     def halt(self, reason: str) -> None:
         """Record that the loop has stopped until a person has looked."""
         with self._lock:
-            self._halted = reason
+            self._halted = self.redact(reason)
 
     @property
     def halted(self) -> str:
