@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp
-from usufruct_chain.connection import chain_id_of, connect
+from usufruct_chain.connection import connect
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
 from usufruct_chain.deployment_check import open_contracts
@@ -17,20 +17,16 @@ from usufruct_protocol.signing import ZERO_ADDRESS, Signer, checksum_address
 
 from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.adoption import Adoption
-from usufruct_oracle.approvals import Approvals
 from usufruct_oracle.audit_sources import BundleSources
 from usufruct_oracle.chain_client import ChainClient
 from usufruct_oracle.dispute_chain import DisputeClient
 from usufruct_oracle.disputes import Disputes
 from usufruct_oracle.epoch import EpochLoop
-from usufruct_oracle.guards import Guards, Surroundings
-from usufruct_oracle.health import Health, free_bytes_beside
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
 from usufruct_oracle.keys import close_signer, open_signer
 from usufruct_oracle.lane_sync import LaneSync
-from usufruct_oracle.logs import Redactor, secrets_of
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.payment import Payment
 from usufruct_oracle.peer_auth import PeerAuth
@@ -40,7 +36,6 @@ from usufruct_oracle.reporting import Reporting
 from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.status_metrics import StatusCollector
 from usufruct_oracle.store import Store
 from usufruct_oracle.submission import Stagger, Submission
 from usufruct_oracle.vectors import Vectors
@@ -62,7 +57,6 @@ class Node:
     writer: IntakeWriter
     peers: Peers
     metrics: Metrics
-    health: Health
     signer: Signer | None
 
     def close(self) -> None:
@@ -142,28 +136,18 @@ def bootstrap(settings: Settings) -> Node:
     store = Store(settings.database, exclusive=True)
     try:
         store.bind_identity(identity)
-        status = NodeStatus(redact=Redactor(secrets_of(settings)))
+        status = NodeStatus()
         writer = IntakeWriter(store, Intake(access.domain_separator, status.present_s), metrics)
         registry = Registry(store, ChainClient(access.contracts, None))
         auth = PeerAuth(access.domain_separator, own_address, access.signer, registry.signers)
-        timeout_seconds = settings.peer_timeout_seconds
-        peers = Peers(
-            settings.peers, own_address, auth, timeout_seconds, _PATIENCE_TIMEOUTS * timeout_seconds
-        )
+        timeout_s = settings.peer_timeout_seconds
+        peers = Peers(settings.peers, own_address, auth, timeout_s, _PATIENCE_TIMEOUTS * timeout_s)
         rosters = Rosters(store, peers)
         sender = None if access.signer is None else Sender(access.contracts.w3, access.signer)
         chain = ChainClient(access.contracts, sender)
         patience_seconds = min(settings.attempt_seconds / 4, _PATIENCE_POLLS * settings.poll_seconds)
         stagger = Stagger(settings.stagger_seconds)
         sync = LaneSync(store, writer, access.domain_separator)
-        surroundings = Surroundings(
-            settings.guards,
-            deployment.chain_id,
-            lambda: chain_id_of(access.contracts.w3),
-            lambda: chain.head().timestamp_s,
-        )
-        approvals = Approvals(settings.approvals)
-        guards = Guards(settings.guards, store, approvals, surroundings, status, metrics)
         adoption = Adoption(store, chain, peers, settings.keep_restricted_epochs)
         disputes = DisputeClient(access.contracts, sender)
         loop = EpochLoop(
@@ -177,7 +161,7 @@ def bootstrap(settings: Settings) -> Node:
             rosters,
             Vectors(store, sync, peers, rosters, own_address, patience_seconds),
             Reporting(store, rosters),
-            Voting(store, peers, access.domain_separator, access.signer, guards),
+            Voting(store, peers, access.domain_separator, access.signer),
             Disputes(store, peers, disputes, stagger, access.domain_separator, metrics),
             Submission(chain, stagger),
             Payment(store, chain, stagger),
@@ -188,23 +172,8 @@ def bootstrap(settings: Settings) -> Node:
         acks = Acknowledging(
             store, access.domain_separator, access.signer, status.head_time_s, adoption.finalized_head
         )
-        health = Health(status, store, free_bytes_beside(settings.database))
-        metrics.watch(StatusCollector(status, store, health.free_bytes))
-        app = NodeHttp(
-            store,
-            writer,
-            registry,
-            rosters,
-            auth,
-            status,
-            acks,
-            own_address,
-            {**identity},
-            health=health,
-            metrics=metrics,
-            shares=settings.serving.shares,
-        ).app()
+        app = NodeHttp(store, writer, registry, rosters, auth, status, acks, own_address, {**identity}).app()
     except BaseException:
         store.close()
         raise
-    return Node(settings, loop, app, status, store, writer, peers, metrics, health, access.signer)
+    return Node(settings, loop, app, status, store, writer, peers, metrics, access.signer)

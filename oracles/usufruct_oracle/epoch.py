@@ -98,7 +98,6 @@ class EpochLoop:
         self._peers.be_patient()
         state = self._chain.settlement_state(head.hash)
         epoch = state.last_epoch + 1
-        self._voting.begin(epoch)
         self._set_signing_floor(epoch, state, head)
         cutoff = self._cutoff(epoch, state)
         context = self._open(epoch, state, cutoff)
@@ -122,8 +121,6 @@ class EpochLoop:
             is_frozen=cutoff is not None,
             is_pending=state.pending,
             is_paying=is_paying,
-            period_end_s=state.last_period_end_s + self._epoch_seconds,
-            finalizable_at_s=state.finalizable_at_s if state.pending else 0,
             open_disputes=self._disputes.open_count,
         )
 
@@ -205,7 +202,7 @@ class EpochLoop:
         attempt = attempt_at(
             head.timestamp_s, cutoff.time_s, self._settings.attempt_seconds, state.next_attempt
         )
-        self._status.looked(attempt=attempt, quorum=context.quorum)
+        self._status.looked(attempt=attempt)
         vector = self._vectors.obtain(context, attempt)
         if vector is not None:
             mine = self._reporting.obtain(context, vector)
