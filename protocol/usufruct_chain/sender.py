@@ -1,40 +1,46 @@
-"""Transactions of one account: simulated first, sent once, waited for.
+"""Transactions of one account: simulated first, sent one at a time, followed until their outcome is known.
 
-The chain is the only memory: nothing is kept between runs. A restarted sender asks for the account's counts
-and so finds what the run before left in the pool.
+What may be in a pool is in the journal before any pool has it. Fees of a transaction that waits are raised;
+one that is dropped is sent again; whatever is sent before an outcome is known has the same nonce, so nothing
+is paid for twice. Callers read from the chain what is to be done: a receipt that a reorganization takes away
+needs no memory here.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any, Final
 
-from usufruct_protocol.errors import Incompatible, Transient, UsufructError
-from usufruct_protocol.keccak import keccak256
-from usufruct_protocol.signing import Signer, checksum_address, parse_address
-from usufruct_protocol.transaction import Transaction
+from usufruct_protocol.errors import InvariantBroken, Transient
+from usufruct_protocol.signing import Signer
 from web3 import Web3
 from web3.contract.contract import ContractConstructor, ContractFunction
 from web3.types import TxParams, TxReceipt
 
 from usufruct_chain.artifacts import Artifact
+from usufruct_chain.fees import Fees
+from usufruct_chain.outstanding import Journal, Outgoing, Outstanding, Version, require_account
+from usufruct_chain.pool import CannotPayGas, Pool, is_about_fees, is_known
 from usufruct_chain.reverts import CallReverted
-from usufruct_chain.rpc import Request, Rpc, hexed, quantity
+from usufruct_chain.rpc import data, hexed, quantity
+
+_log = logging.getLogger(__name__)
 
 RECEIPT_TIMEOUT_S: Final = 120.0
+BUMP_AFTER_S: Final = 30.0
 FIRST_PAUSE_S: Final = 0.01
 LONGEST_PAUSE_S: Final = 1.0
-DEFAULT_TIP_WEI: Final = 10**9
-"""Tip where the endpoint does not suggest one."""
-FEE_STEP_PERCENT: Final = 125
-"""Growth of the fees of a replacement; pools ask for at least 110."""
-FEE_REFUSALS: Final = ("underpriced", "fee too low", "less than block base fee")
-"""What pools say of a fee that will not do."""
 MAX_TRIES: Final = 20
 """Tries to get one transaction into the pool: enough for fees to grow some seventyfold."""
+PASSED_OVER_LOOKS: Final = 3
+"""Looks in a row that find a nonce used up and no receipt for it, before that is believed."""
+
+Observer = Callable[[str, str, int], None]
+"""Told of a transaction: function; sent, bumped, included, reverted, lost or refused; the fee in wei."""
 
 _ENCODING_ONLY: Final[TxParams] = {
     "chainId": 0,
@@ -47,51 +53,47 @@ _ENCODING_ONLY: Final[TxParams] = {
 """Every field that web3 would otherwise ask the endpoint for."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Outgoing:
-    """What to execute. `to` is None for a deployment; `where` names it in errors."""
-
-    to: str | None
-    call_data: str
-    value_wei: int
-    gas: int | None
-    where: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Terms:
-    """What the chain asks for it now."""
-
-    gas: int
-    base_fee_wei: int
-    tip_wei: int
-
-
 class Sender:
     """Sends transactions of one account, one at a time; threads take turns.
 
-    `receipt_timeout_s` bounds the wait for a receipt, and the wait for transactions that an earlier run left
-    pending.
+    chain_id:          the chain to sign for; without it the endpoint is asked, and believed
+    receipt_timeout_s: how long one call waits for an outcome, and for what an earlier run left pending
+    bump_after_s:      how long a transaction waits before it is sent again at higher fees
     """
 
-    def __init__(self, w3: Web3, signer: Signer, *, receipt_timeout_s: float = RECEIPT_TIMEOUT_S) -> None:
-        self._w3 = w3
-        self._rpc = Rpc(w3)
-        self._signer = signer
-        self._address = checksum_address(signer.address)
+    def __init__(
+        self,
+        w3: Web3,
+        signer: Signer,
+        *,
+        chain_id: int | None = None,
+        journal: Journal | None = None,
+        receipt_timeout_s: float = RECEIPT_TIMEOUT_S,
+        bump_after_s: float = BUMP_AFTER_S,
+        observer: Observer | None = None,
+    ) -> None:
+        self._pool = Pool(w3, signer, chain_id)
+        self._journal = journal or Journal()
         self._receipt_timeout_s = receipt_timeout_s
-        self._known_chain_id: int | None = None
+        self._bump_after_s = bump_after_s
+        self._observe = observer or (lambda *_: None)
         self._turn = threading.Lock()
 
     @property
     def w3(self) -> Web3:
         """The connection it sends over."""
-        return self._w3
+        return self._pool.w3
 
     @property
     def address(self) -> str:
         """The account, as EIP-55 text."""
-        return self._address
+        return self._pool.address
+
+    @property
+    def pending_since(self) -> float | None:
+        """When the transaction without an outcome was first sent, by this machine's clock, or None."""
+        standing = self._journal.standing
+        return None if standing is None else standing.first_sent_at
 
     def __repr__(self) -> str:
         return f"Sender({self.address})"
@@ -103,20 +105,20 @@ class Sender:
         just did it) costs nothing. `value` in wei. Without `gas`, the estimate and a quarter more; name it
         for calls that do less when they have less (RoyaltySplitter.payRange skips what it cannot pay for).
 
-        A transaction that an earlier run left pending is waited for; one that stays pending past the timeout
-        is replaced by this one, at a higher fee.
-        Raises: CallReverted (a ContractRejected) if it reverts, in simulation or mined; Transient when the
-        endpoint fails or no receipt comes in time: look at the chain before sending again.
+        What an earlier call or run left without an outcome comes first: it is waited for, and if it was this
+        very call, its receipt is returned. If it stays pending past the timeout, this call replaces it.
+        Raises: CallReverted (a ContractRejected) if it reverts, in simulation or mined; CannotPayGas;
+        Transient when the endpoint fails or no receipt comes in time: look at the chain before sending again.
         """
         encoded = call.build_transaction(_ENCODING_ONLY)
-        return self._send(_Outgoing(call.address, str(encoded["data"]), value, gas, call.fn_name))
+        return self._send(Outgoing(call.address, str(encoded["data"]), value, gas, call.fn_name))
 
     def deploy(self, artifact: Artifact, *arguments: Any) -> TxReceipt:
         """Deploy a contract and return the receipt, whose `contractAddress` it is. Raises as `send` does."""
-        factory = self._w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
+        factory = self.w3.eth.contract(abi=artifact.abi, bytecode=artifact.bytecode)
         constructor: ContractConstructor = factory.constructor(*arguments)
         where = f"the constructor of {artifact.name}"
-        return self._send(_Outgoing(None, str(constructor.data_in_transaction), 0, None, where))
+        return self._send(Outgoing(None, str(constructor.data_in_transaction), 0, None, where))
 
     def next_nonce(self) -> int:
         """Return the nonce that the next transaction will have, once none is pending.
@@ -131,144 +133,191 @@ class Sender:
             )
         return nonce
 
-    def _send(self, outgoing: _Outgoing) -> TxReceipt:
+    def _send(self, outgoing: Outgoing) -> TxReceipt:
         with self._turn:
-            nonce, transaction_hash = self._put_in_pool(outgoing)
-            return self._wait(outgoing, nonce, transaction_hash)
+            require_account(self._journal.standing, self._pool.chain_id(), self.address)
+            standing = self._journal.standing
+            if standing is not None:
+                found = self._finish(standing, outgoing)
+                if found is not None:
+                    return found
+            standing = self._put_in_pool(outgoing)
+            receipt = self._follow(standing)
+            if receipt is None:
+                self._journal.put(None)
+                raise Transient(
+                    f"another transaction of {self.address} took nonce {standing.nonce} of {outgoing.where}",
+                    hint="does another process use the same key?",
+                )
+            return self._outcome(receipt)
 
-    def _put_in_pool(self, outgoing: _Outgoing) -> tuple[int, bytes]:
-        """Simulate, sign and hand over; returns the nonce used and the transaction hash."""
-        nonce, stuck = self._free_nonce()
-        fee_percent = 100
+    def _finish(self, standing: Outstanding, wanted: Outgoing) -> TxReceipt | None:
+        """Find out what became of the transaction before; return its receipt if it did what is wanted now.
+
+        One that stays without an outcome is left for the wanted one to replace, unless it is the same.
+        """
+        is_same = standing.outgoing.does_the_same(wanted)
+        try:
+            if self._pool.look(standing) is False:
+                if self._is_out_of_reach(standing):
+                    self._journal.put(None)
+                    return None
+                self._revive(standing)
+            receipt = self._follow(standing)
+            if receipt is not None:
+                accepted = self._outcome(receipt)
+                return accepted if is_same else None
+        except (CallReverted, Transient) as error:
+            if is_same and self._journal.standing is not None:
+                raise
+            _log.warning("%s is followed by %s: %s", standing.outgoing.where, wanted.where, error)
+            return None
+        _log.warning("%s at nonce %d was lost", standing.outgoing.where, standing.nonce)
+        self._observe(standing.outgoing.where, "lost", 0)
+        self._journal.put(None)
+        return None
+
+    def _revive(self, standing: Outstanding) -> None:
+        """Send it once more, in case no pool has it (any more). Raises: CallReverted if it came too late."""
+        self._pool.simulate(standing.outgoing, "latest")
+        self._pool.hand_over(standing.last)
+
+    def _is_out_of_reach(self, standing: Outstanding) -> bool:
+        """Tell whether transactions before it are gone, in a reorganization: then it can never be mined."""
+        mined, _ = self._pool.counts()
+        if mined < standing.nonce:
+            _log.warning("nonce %d of %s is out of reach: the chain is at %d", standing.nonce, self, mined)
+        return mined < standing.nonce
+
+    def _put_in_pool(self, outgoing: Outgoing) -> Outstanding:
+        """Simulate, sign, write down and hand over."""
+        before = self._journal.standing
+        nonce, stuck = (before.nonce, 1) if before is not None else self._free_nonce()
+        fees: Fees | None = None
+        if before is not None:
+            fees = Fees(before.last.tip_wei, before.last.max_fee_wei)
+        is_refused = before is not None
         for _ in range(MAX_TRIES):
             # A replacement runs where the stuck one would have: right after what is mined.
-            terms = self._simulate(outgoing, "latest" if stuck else "pending")
-            raw = self._sign(outgoing, terms, nonce, fee_percent)
-            try:
-                self._rpc.request("eth_sendRawTransaction", hexed(raw))
-            except Transient as error:
-                refusal = str(error).lower()
-                is_known = "already known" in refusal or "already imported" in refusal
-                # The stuck transaction may be this very one: only a higher fee makes it another.
-                if any(text in refusal for text in FEE_REFUSALS) or (is_known and stuck):
-                    fee_percent = fee_percent * FEE_STEP_PERCENT // 100
-                    continue
-                if "nonce too low" in refusal:
-                    nonce, stuck = self._free_nonce()
-                    continue
-                if "insufficient funds" in refusal:
-                    raise Transient(
-                        f"{self.address} cannot pay for gas: {error}", hint="top up the account"
-                    ) from error
-                if not is_known:
-                    raise
-            return nonce, keccak256(raw)
-        raise Transient(
-            f"{outgoing.where} was refused {MAX_TRIES} times, last at {fee_percent} % of the usual fee"
-        )
+            gas, market = self._pool.simulate(outgoing, "latest" if stuck else "pending")
+            fees = market.asked() if fees is None else market.raised(fees) if is_refused else fees
+            standing = self._standing(outgoing, nonce, self._pool.sign(outgoing, gas, fees, nonce))
+            self._journal.put(standing)
+            refusal = self._pool.hand_over(standing.last)
+            if refusal is None:
+                self._observe(outgoing.where, "sent", 0)
+                return standing
+            is_refused = False
+            if is_about_fees(refusal) or (is_known(refusal) and stuck):
+                is_refused = True  # the stuck one may be this very one: only a higher fee makes it another
+            elif "nonce too low" in str(refusal).lower():
+                self._journal.put(None)
+                nonce, stuck = self._free_nonce()
+            elif not is_known(refusal):
+                self._refused(outgoing, before, refusal)
+            else:
+                return standing
+        self._journal.put(before)
+        raise Transient(f"{outgoing.where} was refused {MAX_TRIES} times, last at {fees}")
+
+    def _refused(self, outgoing: Outgoing, before: Outstanding | None, refusal: Transient) -> None:
+        """Raise what the pool said. Only a clear refusal means that nothing was sent."""
+        if "insufficient funds" in str(refusal).lower():
+            self._journal.put(before)
+            self._observe(outgoing.where, "refused", 0)
+            raise CannotPayGas(f"{self.address} cannot pay for gas: {refusal}", hint="top up the account")
+        raise refusal
+
+    def _standing(self, outgoing: Outgoing, nonce: int, version: Version) -> Outstanding:
+        """What the journal is to hold: all that may be mined at this nonce is among it."""
+        before = self._journal.standing
+        if before is None or before.nonce != nonce:
+            return Outstanding(
+                self._pool.chain_id(), self.address, nonce, outgoing, (version,), first_sent_at=time.time()
+            )
+        if before.outgoing.does_the_same(outgoing):
+            return before.bumped(version)
+        replaced = (*before.replaced, *before.versions)
+        return replace(before, outgoing=outgoing, versions=(version,), replaced=replaced)
 
     def _free_nonce(self) -> tuple[int, int]:
         """The lowest nonce not mined, and how many transactions still stand at it or above after the wait."""
-        counts: list[Request] = [
-            ("eth_getTransactionCount", (self.address, tag)) for tag in ("latest", "pending")
-        ]
         for _ in self._pauses():
-            mined, pending = (quantity(count) for count in self._rpc.batch(counts))
+            mined, pending = self._pool.counts()
             if pending <= mined:
                 return mined, 0
         return mined, pending - mined
 
-    def _simulate(self, outgoing: _Outgoing, tag: str) -> _Terms:
-        """Execute without sending. Raises: CallReverted when it would revert."""
-        call = self._call_object(outgoing)
-        wanted: list[Request] = [
-            ("eth_call", (call, tag)),
-            ("eth_getBlockByNumber", ("latest", False)),
-            ("eth_maxPriorityFeePerGas", ()),
-        ]
-        if outgoing.gas is None:
-            wanted.append(("eth_estimateGas", (call, tag)))
-        simulated, block, tip, *estimate = self._rpc.outcomes(wanted)
-        for outcome in (simulated, block, *estimate):
-            if isinstance(outcome, CallReverted):
-                raise outcome.located(outgoing.where)
-            if isinstance(outcome, UsufructError):
-                raise outcome
-        if not isinstance(block, dict) or "baseFeePerGas" not in block:
-            raise Incompatible("the chain's blocks name no base fee: it does not take EIP-1559 transactions")
-        if isinstance(tip, UsufructError) and not isinstance(tip, Incompatible):
-            raise tip
-        return _Terms(
-            gas=outgoing.gas if outgoing.gas is not None else quantity(estimate[0]) * 5 // 4,
-            base_fee_wei=quantity(block["baseFeePerGas"]),
-            tip_wei=DEFAULT_TIP_WEI if isinstance(tip, Incompatible) else quantity(tip),
-        )
+    def _follow(self, standing: Outstanding) -> dict[str, Any] | None:
+        """Wait for the outcome: the receipt of one of its versions, or None if another took its nonce.
 
-    def _sign(self, outgoing: _Outgoing, terms: _Terms, nonce: int, fee_percent: int) -> bytes:
-        """The signed transaction. Its fee cap lasts for a doubling of the base fee."""
-        tip_wei = terms.tip_wei * fee_percent // 100
-        return Transaction(
-            chain_id=self._chain_id(),
-            nonce=nonce,
-            tip_per_gas_wei=tip_wei,
-            max_fee_per_gas_wei=2 * terms.base_fee_wei * fee_percent // 100 + tip_wei,
-            gas=terms.gas,
-            to=None if outgoing.to is None else parse_address(outgoing.to),
-            value_wei=outgoing.value_wei,
-            data=bytes.fromhex(outgoing.call_data.removeprefix("0x")),
-        ).signed(self._signer)
-
-    def _wait(self, outgoing: _Outgoing, nonce: int, transaction_hash: bytes) -> TxReceipt:
-        wanted: list[Request] = [
-            ("eth_getTransactionReceipt", (hexed(transaction_hash),)),
-            ("eth_getTransactionCount", (self.address, "latest")),
-        ]
+        Raises: Transient if there is none in time; CallReverted if it waits in vain, because somebody else
+        has done it: whatever is sent next takes its place.
+        """
+        bump_at = time.monotonic() + self._bump_after_s
         times_passed_over = 0
         for _ in self._pauses():
-            receipt, mined = self._rpc.outcomes(wanted)
-            if isinstance(receipt, dict):
-                return self._accepted(outgoing, receipt, transaction_hash)
-            # An endpoint that fails for a moment ends the wait only when the time is up.
-            if not isinstance(mined, UsufructError) and quantity(mined) > nonce:
-                times_passed_over += 1
-            if times_passed_over > 2:
-                raise Transient(
-                    f"another transaction of {self.address} took nonce {nonce} of {outgoing.where}",
-                    hint="does another process use the same key?",
-                )
+            found = self._pool.look(standing)
+            if isinstance(found, dict):
+                return found
+            times_passed_over += found
+            if times_passed_over >= PASSED_OVER_LOOKS:
+                return None
+            if time.monotonic() >= bump_at and not found:
+                bump_at = time.monotonic() + self._bump_after_s
+                standing = self._bump(standing)
         timeout_s = self._receipt_timeout_s
         raise Transient(
-            f"no receipt for {outgoing.where} within {timeout_s:g} s ({hexed(transaction_hash)})",
+            f"no receipt for {standing.outgoing.where} within {timeout_s:g} s "
+            f"({hexed(standing.last.transaction_hash)})",
             hint="it may still be mined: the next send waits for it",
         )
 
-    def _accepted(self, outgoing: _Outgoing, receipt: dict[str, Any], transaction_hash: bytes) -> TxReceipt:
-        """The receipt in web3's format. Raises: CallReverted if the transaction was mined and reverted."""
-        if quantity(receipt["status"]) == 1:
-            with self._rpc.translated("eth_getTransactionReceipt"):
-                return self._w3.eth.get_transaction_receipt(hexed(transaction_hash))  # type: ignore[arg-type]
-        block_number = quantity(receipt["blockNumber"])
-        where = f"{outgoing.where}, mined in block {block_number} ({hexed(transaction_hash)})"
-        gas_used = quantity(receipt["gasUsed"])
-        # The state after it is not quite the state it met, but most reasons are still there.
-        block = {"blockHash": receipt["blockHash"]}
-        (replayed,) = self._rpc.outcomes([("eth_call", (self._call_object(outgoing), block))])
-        if isinstance(replayed, CallReverted):
-            raise replayed.located(where)
-        raise CallReverted("", {}, b"", f"{where}, after {gas_used} gas")
+    def _bump(self, standing: Outstanding) -> Outstanding:
+        """Send it again, at a higher fee where there is room; an endpoint may also just have dropped it."""
+        outgoing = standing.outgoing
+        try:
+            gas, market = self._pool.simulate(outgoing, "latest")
+        except Transient as error:
+            _log.debug("fees of %s not raised: %s", outgoing.where, error)
+            return standing
+        last = Fees(standing.last.tip_wei, standing.last.max_fee_wei)
+        fees = market.raised(last)
+        if fees == last:
+            self._pool.hand_over(standing.last)
+            return standing
+        bumped = standing.bumped(self._pool.sign(outgoing, gas, fees, standing.nonce))
+        self._journal.put(bumped)
+        refusal = self._pool.hand_over(bumped.last)
+        self._observe(outgoing.where, "bumped", 0)
+        _log.info("raised the fees of %s to %s%s", outgoing.where, fees, f": {refusal}" if refusal else "")
+        return bumped
 
-    def _call_object(self, outgoing: _Outgoing) -> dict[str, str]:
-        call = {"from": self.address, "data": outgoing.call_data, "value": hex(outgoing.value_wei)}
-        if outgoing.to is not None:
-            call["to"] = outgoing.to
-        if outgoing.gas is not None:
-            call["gas"] = hex(outgoing.gas)
-        return call
+    def _outcome(self, receipt: dict[str, Any]) -> TxReceipt:
+        """Close the books on the outstanding transaction, and return its receipt in web3's format.
 
-    def _chain_id(self) -> int:
-        if self._known_chain_id is None:
-            self._known_chain_id = quantity(self._rpc.request("eth_chainId"))
-        return self._known_chain_id
+        Raises: CallReverted if it was mined and reverted; Transient if the endpoint has lost it again.
+        """
+        standing = self._journal.standing
+        if standing is None:
+            raise InvariantBroken(f"a receipt of {self.address} for a transaction that nobody wrote down")
+        outgoing, transaction_hash = standing.outgoing, receipt["transactionHash"]
+        fee_wei = quantity(receipt["gasUsed"]) * quantity(receipt.get("effectiveGasPrice", "0x0"))
+        if data(transaction_hash, 32) not in {version.transaction_hash for version in standing.versions}:
+            self._journal.put(None)
+            raise Transient(
+                f"what {outgoing.where} was to replace was mined instead of it: {transaction_hash}",
+                hint="send again",
+            )
+        if quantity(receipt["status"]) != 1:
+            error = self._pool.why(outgoing, receipt)
+            self._journal.put(None)
+            self._observe(outgoing.where, "reverted", fee_wei)
+            raise error
+        accepted = self._pool.receipt(transaction_hash)
+        self._journal.put(None)
+        self._observe(outgoing.where, "included", fee_wei)
+        return accepted
 
     def _pauses(self) -> Iterator[None]:
         """Yield at once, then after longer and longer pauses, and a last time when the time is up."""
