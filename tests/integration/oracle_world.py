@@ -43,6 +43,7 @@ class Committee:
     nursery: Nursery
     folder: Path
     lanes: list[KitLane] = field(default_factory=list)
+    kinds: dict[int, MeterKind] = field(default_factory=dict)
     rosters: dict[int, Roster] = field(default_factory=dict)
     stopped: set[int] = field(default_factory=set)
     http: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=10.0, trust_env=False))
@@ -51,6 +52,7 @@ class Committee:
         """An accepted, funded license whose roster has so many people with weights 1, 2, 3 …"""
         license_id = self.world.accept(self.world.offer(meter_kind=int(kind)))
         self.world.deposit(license_id, deposit, salt=keccak256(b"salt %d" % license_id))
+        self.kinds[license_id] = kind
         self.rosters[license_id] = roster(license_id, people)
         steward = self.world.sender("steward")
         steward.send(calls.set_roster(self.world.contracts, license_id, self.rosters[license_id].root))
@@ -152,12 +154,24 @@ class Committee:
 
         self.network.wait_until(f"the notes of epoch {epoch} are paid", is_paid, timeout_s)
 
+    def manifest(self, index: int, epoch: int) -> dict[str, tuple[bytes, int]]:
+        """Digest and size of each file of a finalized epoch's bundle, by name, as a node shows them."""
+        files = self.network.get(index, f"/v1/epochs/{epoch}/bundle").json()["files"]
+        return {
+            name: (bytes.fromhex(entry["sha256"].removeprefix("0x")), entry["size"])
+            for name, entry in files.items()
+        }
+
     def wait_known_final(self, index: int, epoch: int) -> None:
         """Wait until a node holds a finalized epoch with its bundle."""
         self.network.wait_until(
             f"node {index} holds epoch {epoch}",
-            lambda: self.network.get(index, f"/v1/epochs/{epoch}").status_code == 200,
+            lambda: self.knows_final(index, epoch),
         )
+
+    def knows_final(self, index: int, epoch: int) -> bool:
+        """Tell whether a node holds a finalized epoch with its bundle."""
+        return self.network.get(index, f"/v1/epochs/{epoch}").status_code == 200
 
     def wait_attempt(self, index: int, attempt: int) -> None:
         """Wait until a node works on an attempt."""
