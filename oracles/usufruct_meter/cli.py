@@ -19,6 +19,7 @@ from usufruct_protocol.errors import InputRejected, Policy, UsufructError
 from usufruct_protocol.receipts import settlement_domain
 from usufruct_protocol.signing import checksum_address, parse_address
 
+from usufruct_meter.cli_formats import add_format_commands
 from usufruct_meter.http_request import request_sha256
 from usufruct_meter.lane import Lane, now_ms
 from usufruct_meter.lane_file import LaneFile, lane_files
@@ -71,6 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     ship = _add(commands, "ship", _ship, "bring what lies in spools to the nodes", location=True)
     ship.add_argument("--timeout", type=float, default=30.0, metavar="SECONDS", help="per lane (30)")
     _add_verify(commands)
+    add_format_commands(commands)
     return parser
 
 
