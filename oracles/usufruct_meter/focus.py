@@ -2,8 +2,8 @@
 
 One row per lane and period, from the receipts of the spools. Costs of a license are differences of its
 cumulative due, so they sum to ⌊units × price / 10⁶⌋ whatever the rows: what the contract would charge if
-escrow and cap allow. It is an estimate until the report is final, and no invoice. All mandatory columns of 1.2
-and 1.3 are there, `ProviderName` and `PublisherName` too, which 1.3 has renamed.
+escrow and cap allow. It is an estimate until the report is final, and no invoice. All mandatory columns of
+1.2 and 1.3 are there, `ProviderName` and `PublisherName` too, which 1.3 has renamed.
 """
 
 from __future__ import annotations
