@@ -137,6 +137,7 @@ class Network:
                 "host": HOST,
                 "port": self.ports[index],
                 "peers": peers,
+                "guards": None,  # a chain of one's own: its clock is moved, and there is nobody to ask
                 **asdict(self.pace),
                 **changes,
             }

@@ -13,16 +13,20 @@ Source: docs/spec.md sections 10 and 11.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from usufruct_protocol.eip712 import typed_digest
+from usufruct_protocol.errors import Transient
 from usufruct_protocol.receipts import Checkpoint, CheckpointAck
 from usufruct_protocol.signing import Signer
 
 from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.lane_sync import contradicts
 from usufruct_oracle.store import Store
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,4 +81,10 @@ class Acknowledging:
             return None
         received_at = max(head_time_s, last_cutoff_s + 1, last_issued_at_ms // 1000 + 1)
         ack = CheckpointAck(point.struct_hash(), received_at)
-        return SignedAck(ack, self._signer.sign_digest(typed_digest(self._domain, ack.struct_hash())))
+        try:
+            signature = self._signer.sign_digest(typed_digest(self._domain, ack.struct_hash()))
+        except Transient as error:
+            # The checkpoint is on disk all the same; the meter asks again, or anchors.
+            _log.warning("no acknowledgement: %s", error)
+            return None
+        return SignedAck(ack, signature)

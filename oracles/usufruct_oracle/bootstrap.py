@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from starlette.types import ASGIApp
-from usufruct_chain.connection import connect
+from usufruct_chain.connection import chain_id_of, connect
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
 from usufruct_chain.deployment_check import open_contracts
@@ -17,11 +17,13 @@ from usufruct_protocol.signing import ZERO_ADDRESS, Signer, checksum_address
 
 from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.adoption import Adoption
+from usufruct_oracle.approvals import Approvals
 from usufruct_oracle.audit_sources import BundleSources
 from usufruct_oracle.chain_client import ChainClient
 from usufruct_oracle.dispute_chain import DisputeClient
 from usufruct_oracle.disputes import Disputes
 from usufruct_oracle.epoch import EpochLoop
+from usufruct_oracle.guards import Guards, Surroundings
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
@@ -148,6 +150,14 @@ def bootstrap(settings: Settings) -> Node:
         patience_seconds = min(settings.attempt_seconds / 4, _PATIENCE_POLLS * settings.poll_seconds)
         stagger = Stagger(settings.stagger_seconds)
         sync = LaneSync(store, writer, access.domain_separator)
+        surroundings = Surroundings(
+            settings.guards,
+            deployment.chain_id,
+            lambda: chain_id_of(access.contracts.w3),
+            lambda: chain.head().timestamp_s,
+        )
+        approvals = Approvals(settings.approvals)
+        guards = Guards(settings.guards, store, approvals, surroundings, status, metrics)
         adoption = Adoption(store, chain, peers, settings.keep_restricted_epochs)
         disputes = DisputeClient(access.contracts, sender)
         loop = EpochLoop(
@@ -161,7 +171,7 @@ def bootstrap(settings: Settings) -> Node:
             rosters,
             Vectors(store, sync, peers, rosters, own_address, patience_seconds),
             Reporting(store, rosters),
-            Voting(store, peers, access.domain_separator, access.signer),
+            Voting(store, peers, access.domain_separator, access.signer, guards),
             Disputes(store, peers, disputes, stagger, access.domain_separator, metrics),
             Submission(chain, stagger),
             Payment(store, chain, stagger),

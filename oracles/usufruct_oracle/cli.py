@@ -31,6 +31,7 @@ from usufruct_oracle.console import (
     say,
 )
 from usufruct_oracle.dispute_commands import dispute_app
+from usufruct_oracle.guard_commands import approve, guards
 from usufruct_oracle.key_commands import key_app
 from usufruct_oracle.logs import LogFormat, Redactor, secrets_of
 from usufruct_oracle.logs import configure as configure_logs
@@ -50,6 +51,8 @@ epoch_app = typer.Typer(help="Look at epochs and their bundles.", no_args_is_hel
 app.add_typer(epoch_app, name="epoch")
 app.add_typer(key_app, name="keys")
 app.add_typer(dispute_app, name="disputes")
+app.command()(guards)
+epoch_app.command()(approve)
 app.command()(init)
 app.command("preflight")(preflight_command)
 

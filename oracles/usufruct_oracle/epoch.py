@@ -98,6 +98,7 @@ class EpochLoop:
         self._peers.be_patient()
         state = self._chain.settlement_state(head.hash)
         epoch = state.last_epoch + 1
+        self._voting.begin(epoch)
         self._set_signing_floor(epoch, state, head)
         cutoff = self._cutoff(epoch, state)
         context = self._open(epoch, state, cutoff)

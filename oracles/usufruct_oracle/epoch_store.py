@@ -205,20 +205,30 @@ def votes(db: Connection, epoch: int, attempt: int) -> dict[bytes, Vote]:
     return {row[0]: Vote(*row[1:]) for row in rows}
 
 
-def last_signed(db: Connection) -> tuple[int, int, bytes, bytes] | None:
-    """Return (epoch, attempt, report hash, signature) of the last signature this node gave, or None."""
-    row: tuple[int, int, bytes, bytes] | None = db.execute(
+def last_signed(db: Connection) -> tuple[int, int, bytes, bytes | None] | None:
+    """Return (epoch, attempt, report hash, signature) of what this node last signed, or None.
+
+    Without a signature it was given to the signer, and no answer has been recorded.
+    """
+    row: tuple[int, int, bytes, bytes | None] | None = db.execute(
         "SELECT epoch, attempt, report_hash, signature FROM signed ORDER BY epoch DESC, attempt DESC LIMIT 1"
     ).fetchone()
     return row
 
 
-def put_signed(db: Connection, epoch: int, attempt: int, report_hash: bytes, signature: bytes) -> None:
-    """Record a signature.
+def put_signing(db: Connection, epoch: int, attempt: int, report_hash: bytes) -> None:
+    """Record that a report is given to the signer, before it is: from then on it is as good as signed.
 
     The block it is in fails with InvariantBroken if (epoch, attempt) does not pass every earlier one.
     """
-    db.execute("INSERT INTO signed VALUES (?, ?, ?, ?)", (epoch, attempt, report_hash, signature))
+    db.execute("INSERT INTO signed VALUES (?, ?, ?, NULL)", (epoch, attempt, report_hash))
+
+
+def put_signature(db: Connection, epoch: int, attempt: int, signature: bytes) -> None:
+    """Record the signer's answer. It is never replaced: the block fails with InvariantBroken instead."""
+    db.execute(
+        "UPDATE signed SET signature = ? WHERE epoch = ? AND attempt = ?", (signature, epoch, attempt)
+    )
 
 
 def signing_floor(db: Connection) -> int | None:

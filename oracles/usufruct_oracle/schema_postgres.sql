@@ -181,3 +181,18 @@ CREATE TABLE IF NOT EXISTS finalized (
     note_count  BIGINT  NOT NULL,
     is_paid     BIGINT  NOT NULL DEFAULT 0
 );
+
+CREATE TABLE IF NOT EXISTS holds (
+    epoch     BIGINT NOT NULL,
+    guard     TEXT   NOT NULL,
+    subject   TEXT   NOT NULL,
+    value     TEXT   NOT NULL,
+    threshold TEXT   NOT NULL,
+    detail    TEXT   NOT NULL,
+    PRIMARY KEY (epoch, guard, subject)
+);
+
+CREATE TABLE IF NOT EXISTS signed_terms (
+    license_id BIGINT PRIMARY KEY,
+    terms      TEXT   NOT NULL
+);

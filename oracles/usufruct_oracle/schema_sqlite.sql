@@ -178,3 +178,20 @@ CREATE TABLE IF NOT EXISTS finalized (
     note_count  INTEGER NOT NULL,
     is_paid     INTEGER NOT NULL DEFAULT 0
 ) STRICT;
+
+-- Why this node did not sign an epoch by itself: what a person looks at and approves. Numbers are decimal texts.
+CREATE TABLE IF NOT EXISTS holds (
+    epoch     INTEGER NOT NULL,
+    guard     TEXT    NOT NULL,
+    subject   TEXT    NOT NULL,
+    value     TEXT    NOT NULL,
+    threshold TEXT    NOT NULL,
+    detail    TEXT    NOT NULL,
+    PRIMARY KEY (epoch, guard, subject)
+) STRICT, WITHOUT ROWID;
+
+-- What the chain said of each license when this node last signed. It never changes; another answer is held.
+CREATE TABLE IF NOT EXISTS signed_terms (
+    license_id INTEGER PRIMARY KEY,
+    terms      TEXT    NOT NULL
+) STRICT;

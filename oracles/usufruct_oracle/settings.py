@@ -14,6 +14,8 @@ from typing import Any, Final
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 from usufruct_protocol.signing import parse_address
 
+from usufruct_oracle.guard_limits import GuardLimits
+
 _REQUIRED: Final = ("rpc_url", "deployment", "database", "peers", "attempt_seconds")
 _OPTIONAL: Final[Mapping[str, Any]] = {
     "key_file": None,
@@ -30,6 +32,8 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
     "poll_seconds": 2.0,
     "peer_timeout_seconds": 5.0,
     "keep_restricted_epochs": 3,
+    "approvals": "approvals",
+    "guards": {},
 }
 
 
@@ -76,6 +80,8 @@ class Settings:
     stagger_seconds:        how long a node lets each node of a better rank send a transaction first
     poll_seconds:           pause between two looks at the chain
     keep_restricted_epochs: finalized epochs whose rosters, accruals and usage lists are kept
+    approvals:              folder in which `epoch approve` leaves what a person let pass
+    guards:                 how unusual a report may be before a person is asked
     """
 
     rpc_url: str = field(repr=False)  # providers put their access key into it
@@ -92,6 +98,8 @@ class Settings:
     poll_seconds: float
     peer_timeout_seconds: float
     keep_restricted_epochs: int
+    approvals: Path
+    guards: GuardLimits
 
     @classmethod
     def load(cls, path: Path) -> Settings:
@@ -138,6 +146,8 @@ class _Reader:
             poll_seconds=self._seconds("poll_seconds", 0.01),
             peer_timeout_seconds=self._seconds("peer_timeout_seconds", 0.05),
             keep_restricted_epochs=self._integer("keep_restricted_epochs", 2, 1_000_000),
+            approvals=self._file("approvals"),
+            guards=self._guards(),
         )
 
     def _bad(self, name: str, expected: str) -> ConfigInvalid:
@@ -186,6 +196,12 @@ class _Reader:
         if (self._data[name] is None) != (self._data[of] is None):
             there, missing = (of, name) if self._data[name] is None else (name, of)
             raise ConfigInvalid(f"{self._path}: {there} needs {missing} beside it")
+
+    def _guards(self) -> GuardLimits:
+        try:
+            return GuardLimits.from_json(self._data["guards"])
+        except InputRejected as error:
+            raise ConfigInvalid(f"{self._path}: guards: {error}", hint=error.hint) from error
 
     def _command(self) -> tuple[str, ...]:
         value = self._data["signer_command"]

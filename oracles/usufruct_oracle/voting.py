@@ -1,7 +1,9 @@
 """Votes and signatures: sign only what enough others hold, and never the same (epoch, attempt) twice.
 
-A vote shows which report, and so which bundle, a node has stored. Once k nodes show the same one, each signs;
-the signature is on disk before anybody can see it.
+A vote shows which report, and so which bundle, a node has stored. Once k nodes show the same one, each signs
+unless something about it is for a person to look at (guards). It is on disk that a report is given to the
+signer before it is, because a signer may be another program that keeps what it signs; and the signature is on
+disk before anybody else can see it.
 Source: docs/spec.md, agreement 6; DESIGN section 8.
 """
 
@@ -15,7 +17,9 @@ from usufruct_protocol.signing import Signer, recover
 
 from usufruct_oracle import epoch_store
 from usufruct_oracle.context import EpochContext
+from usufruct_oracle.database import Connection
 from usufruct_oracle.epoch_store import StoredReport
+from usufruct_oracle.guards import Guards
 from usufruct_oracle.peers import Peers
 from usufruct_oracle.store import Store
 from usufruct_oracle.wire_json import Vote
@@ -26,11 +30,18 @@ _log = logging.getLogger(__name__)
 class Voting:
     """Casts this node's vote, collects the others', and signs."""
 
-    def __init__(self, store: Store, peers: Peers, domain_separator: bytes, signer: Signer | None) -> None:
+    def __init__(
+        self, store: Store, peers: Peers, domain_separator: bytes, signer: Signer | None, guards: Guards
+    ) -> None:
         self._store = store
         self._peers = peers
         self._domain = domain_separator
         self._signer = signer
+        self._guards = guards
+
+    def begin(self, epoch: int) -> None:
+        """Tell which epoch is open; what was held of another one is settled."""
+        self._guards.begin(epoch)
 
     def advance(self, context: EpochContext, mine: StoredReport) -> None:
         """Show this node's vote, look at the others', sign when k agree."""
@@ -103,21 +114,35 @@ class Voting:
     def _sign(self, context: EpochContext, own_index: int, mine: StoredReport) -> None:
         """Sign a report if (epoch, attempt) passes everything signed before; durable when it returns.
 
-        Never below the signing floor: what this key did before this database was made is not known here.
+        A report that was given to the signer before a crash is given to it again: it was looked at then.
         """
         if self._signer is None:
             return
         epoch, attempt = mine.report.epoch, mine.report.attempt
-        with self._store.write() as db:
-            last = epoch_store.last_signed(db)
-            floor = epoch_store.signing_floor(db)
-            if floor is None or epoch < floor or (last is not None and last[:2] >= (epoch, attempt)):
+        with self._store.read() as db:
+            is_begun = epoch_store.last_signed(db) == (epoch, attempt, mine.report_hash, None)
+            is_next = _is_next(db, epoch, attempt)
+        if not is_begun:
+            if not is_next or self._guards.held(context, mine):
                 return
-            signature = self._signer.sign_digest(typed_digest(self._domain, mine.report_hash))
-            epoch_store.put_signed(db, epoch, attempt, mine.report_hash, signature)
+            with self._store.write() as db:
+                epoch_store.put_signing(db, epoch, attempt, mine.report_hash)
+                self._guards.remember(db, context)
+        signature = self._signer.sign_digest(typed_digest(self._domain, mine.report_hash))
+        with self._store.write() as db:
+            epoch_store.put_signature(db, epoch, attempt, signature)
             vote = Vote(own_index, mine.report_hash, mine.bundle_hash, signature)
             epoch_store.put_vote(db, epoch, attempt, context.chain.signers[own_index], vote)
         _log.info("signed epoch %d, attempt %d: 0x%s", epoch, attempt, mine.report_hash.hex())
+
+
+def _is_next(db: Connection, epoch: int, attempt: int) -> bool:
+    """Tell whether (epoch, attempt) passes all that this key is known to have signed.
+
+    Never below the signing floor: what it did before this database was made is not known here.
+    """
+    last, floor = epoch_store.last_signed(db), epoch_store.signing_floor(db)
+    return floor is not None and epoch >= floor and (last is None or last[:2] < (epoch, attempt))
 
 
 def _agrees(vote: Vote, mine: StoredReport) -> bool:

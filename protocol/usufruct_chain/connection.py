@@ -10,7 +10,7 @@ from requests.adapters import HTTPAdapter
 from usufruct_protocol.errors import ConfigInvalid
 from web3 import HTTPProvider, Web3
 
-from usufruct_chain.rpc import Rpc
+from usufruct_chain.rpc import Rpc, quantity
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
@@ -44,9 +44,14 @@ def close(w3: Web3) -> None:
         w3.provider.session.close()
 
 
+def chain_id_of(w3: Web3) -> int:
+    """Ask an endpoint which chain it serves. Raises: Transient."""
+    return quantity(Rpc(w3).request("eth_chainId"))
+
+
 def check_chain_id(w3: Web3, expected: int) -> None:
     """Refuse to work on another chain than the configured one. Raises: ConfigInvalid, Transient."""
-    found = int(Rpc(w3).request("eth_chainId"), 16)
+    found = chain_id_of(w3)
     if found != expected:
         raise ConfigInvalid(
             f"the endpoint serves chain {found}, the deployment is on chain {expected}",

@@ -30,6 +30,8 @@ USAGE: Final = "usage.bin"
 PUBLIC_FILES: Final = (LANES, LINES, WORDS, INCOME)
 RESTRICTED_FILES: Final = (ACCRUALS, CARRIED, ROSTERS, USAGE)
 
+_LINE_BYTES: Final = 4 + 16 + 12
+
 
 def bundle_hash(files: Mapping[str, bytes]) -> bytes:
     """Return keccak over the files in name order: name length u8 ‖ name ‖ sha256 ‖ size u64."""
@@ -94,6 +96,17 @@ def pack_lines(lines: Sequence[ReportLine]) -> bytes:
     )
 
 
+def unpack_lines(data: bytes) -> tuple[ReportLine, ...]:
+    """Read what `pack_lines` wrote. Raises InputRejected for any other bytes."""
+    cursor = Cursor(data, LINES)
+    lines = tuple(
+        ReportLine(cursor.uint(4, "license id"), cursor.uint(16, "units"), cursor.uint(12, "charge"))
+        for _ in range(len(data) // _LINE_BYTES)
+    )
+    cursor.finish()
+    return lines
+
+
 def pack_words(words: Sequence[int]) -> bytes:
     """Pack the sorted note words, 32 bytes each."""
     return b"".join(word.to_bytes(32, "big") for word in words)
@@ -117,14 +130,19 @@ def pack_rosters(rosters: Mapping[int, Roster]) -> bytes:
 
 def unpack_rosters(data: bytes) -> dict[int, Roster]:
     """Read what `pack_rosters` wrote. Raises InputRejected for any other bytes."""
+    return {license_id: Roster.from_bytes(packed) for license_id, packed in split_rosters(data).items()}
+
+
+def split_rosters(data: bytes) -> dict[int, bytes]:
+    """Return the canonical bytes of each packed roster, not yet read. Raises InputRejected."""
     cursor = Cursor(data, ROSTERS)
-    rosters: dict[int, Roster] = {}
+    rosters: dict[int, bytes] = {}
     last = -1
     for _ in range(cursor.uint(4, "roster count")):
         license_id = cursor.uint(4, "license id")
         if license_id <= last:
             raise InputRejected(f"{ROSTERS}: license {license_id} is out of order")
-        rosters[license_id] = Roster.from_bytes(cursor.take(cursor.uint(4, "roster length"), "roster"))
+        rosters[license_id] = cursor.take(cursor.uint(4, "roster length"), "roster")
         last = license_id
     cursor.finish()
     return rosters

@@ -25,11 +25,11 @@ def test_inv_24_signed_epoch_and_attempt_strictly_increase(tmp_path_factory, wan
     for pair in wanted:
         if pair > highest:
             with store.write() as db:
-                epoch_store.put_signed(db, *pair, H, SIGNATURE)
+                epoch_store.put_signing(db, *pair, H)
             highest = pair
         else:
             with pytest.raises(InvariantBroken), store.write() as db:
-                epoch_store.put_signed(db, *pair, H, SIGNATURE)
+                epoch_store.put_signing(db, *pair, H)
     with store.read() as db:
         last = epoch_store.last_signed(db)
         kept = db.execute("SELECT epoch, attempt FROM signed ORDER BY epoch, attempt").fetchall()
@@ -42,10 +42,20 @@ def test_inv_24_signed_epoch_and_attempt_strictly_increase(tmp_path_factory, wan
 def test_the_database_itself_refuses_a_second_signature(store: Store) -> None:
     """Even code that goes around the function cannot write one."""
     with store.write() as db:
-        epoch_store.put_signed(db, 2, 3, H, SIGNATURE)
-    for pair in ((2, 3), (2, 2), (1, 9)):
-        with pytest.raises(InvariantBroken, match="already signed"), store.write() as db:
-            db.execute("INSERT INTO signed VALUES (?, ?, ?, ?)", (*pair, b"\x09" * 32, SIGNATURE))
+        epoch_store.put_signing(db, 2, 3, H)
+    for signature in (None, SIGNATURE):
+        for pair in ((2, 3), (2, 2), (1, 9)):
+            with pytest.raises(InvariantBroken, match="already signed"), store.write() as db:
+                db.execute("INSERT INTO signed VALUES (?, ?, ?, ?)", (*pair, b"\x09" * 32, signature))
+        with pytest.raises(InvariantBroken, match="not changed"), store.write() as db:
+            db.execute("UPDATE signed SET report_hash = ?, signature = ?", (b"\x09" * 32, SIGNATURE))
+        if signature is None:
+            with store.write() as db:
+                epoch_store.put_signature(db, 2, 3, SIGNATURE)
+    with pytest.raises(InvariantBroken, match="not changed"), store.write() as db:
+        epoch_store.put_signature(db, 2, 3, b"\x09" * 65)
+    with store.read() as db:
+        assert epoch_store.last_signed(db) == (2, 3, H, SIGNATURE)
 
 
 def test_a_signed_vote_is_never_replaced(store: Store) -> None:
@@ -123,7 +133,7 @@ def test_a_moved_cutoff_keeps_the_freeze_and_drops_what_was_computed(store: Stor
     with store.write() as db:
         epoch_store.freeze(db, 1, Cutoff(10, H, 100), {1: 5, 2: 6})
         epoch_store.put_vote(db, 1, 0, b"\x0a" * 20, Vote(0, H, H, None))
-        epoch_store.put_signed(db, 1, 0, H, SIGNATURE)
+        epoch_store.put_signing(db, 1, 0, H)
         epoch_store.move_cutoff(db, 1, Cutoff(11, b"\x09" * 32, 101))
     with store.read() as db:
         assert epoch_store.cutoff(db, 1) == Cutoff(11, b"\x09" * 32, 101)

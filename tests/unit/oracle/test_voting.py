@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,13 +13,16 @@ import pytest
 from usufruct_oracle import epoch_store
 from usufruct_oracle.context import Base, EpochContext
 from usufruct_oracle.epoch_store import StoredReport
+from usufruct_oracle.guard_limits import GuardLimits
 from usufruct_oracle.store import Store
 from usufruct_oracle.voting import Voting
 from usufruct_oracle.wire_json import Vote
 from usufruct_protocol.chain_state import ChainState
 from usufruct_protocol.eip712 import epoch_report_hash, typed_digest
-from usufruct_protocol.signing import LocalSigner, address_of, recover, sign_digest
+from usufruct_protocol.errors import Transient
+from usufruct_protocol.signing import LocalSigner, Signer, address_of, recover, sign_digest
 
+from tests.unit.oracle.guard_kit import Machine, guards
 from tests.unit.oracle.lane_kit import DOMAIN
 from tests.unit.oracle.test_epoch_store import report
 
@@ -80,11 +84,37 @@ def said() -> Said:
     return Said()
 
 
+@dataclass
+class Signing:
+    """A signer that is unreachable at times, and remembers what it was given."""
+
+    asked: list[bytes] = field(default_factory=list)
+    is_down: bool = False
+
+    @property
+    def address(self) -> bytes:
+        return SIGNERS[ME]
+
+    def sign_digest(self, digest: bytes) -> bytes:
+        self.asked.append(digest)
+        if self.is_down:
+            raise Transient("the signer does not answer")
+        return sign_digest(KEYS[ME], digest)
+
+
 @pytest.fixture
-def voting(store: Store, said: Said) -> Voting:
+def voting(store: Store, said: Said, tmp_path: Path) -> Voting:
     with store.write() as db:
         epoch_store.set_signing_floor(db, 1)
-    return Voting(store, said, DOMAIN, LocalSigner(KEYS[ME]))  # type: ignore[arg-type]
+    return voter(store, said, tmp_path, LocalSigner(KEYS[ME]))
+
+
+def voter(
+    store: Store, said: Said, folder: Path, signer: Signer | None, machine: Machine | None = None
+) -> Voting:
+    limits = GuardLimits.off() if machine is None else GuardLimits(new_lanes=None, roster_change_percent=None)
+    kept = guards(store, folder, limits, machine)
+    return Voting(store, said, DOMAIN, signer, kept)  # type: ignore[arg-type]
 
 
 def own_vote(store: Store, attempt: int) -> Vote | None:
@@ -149,12 +179,14 @@ def test_inv_24_it_never_signs_twice_or_lower(store: Store, voting: Voting, said
     assert kept == [(3, later.report_hash), (4, stored(4).report_hash)]
 
 
-def test_a_restarted_node_shows_the_same_signature(store: Store, voting: Voting, said: Said) -> None:
+def test_a_restarted_node_shows_the_same_signature(
+    store: Store, voting: Voting, said: Said, tmp_path: Path
+) -> None:
     mine = stored(0)
     said.votes = {index: vote(index, mine) for index in (0, 2)}
     voting.advance(context(), mine)
     before = own_vote(store, 0)
-    Voting(store, said, DOMAIN, LocalSigner(KEYS[ME])).advance(context(), mine)  # type: ignore[arg-type]
+    voter(store, said, tmp_path, LocalSigner(KEYS[ME])).advance(context(), mine)
     assert own_vote(store, 0) == before
     assert before is not None
     assert before.signature is not None
@@ -176,12 +208,59 @@ def test_nothing_below_the_signing_floor_is_signed(store: Store, voting: Voting,
         assert epoch_store.last_signed(db) is not None
 
 
-def test_a_node_without_a_key_neither_votes_nor_signs(store: Store, said: Said) -> None:
+def test_a_node_without_a_key_neither_votes_nor_signs(store: Store, said: Said, tmp_path: Path) -> None:
     mine = stored(0)
     said.votes = {index: vote(index, mine, signed=True) for index in (0, 2, 3)}
-    dry = Voting(store, said, DOMAIN, None)  # type: ignore[arg-type]
+    dry = voter(store, said, tmp_path, None)
     dry.advance(context(), mine)
     assert own_vote(store, 0) is None
     with store.read() as db:
         assert epoch_store.last_signed(db) is None
     assert dry.quorum(context(), mine) is not None  # it sees that the others agree
+
+
+def test_inv_24_what_was_given_to_the_signer_is_as_good_as_signed(
+    store: Store, voting: Voting, said: Said, tmp_path: Path
+) -> None:
+    """A program may keep what it signs, though its answer was lost: nothing else is given to it for that."""
+    signer = Signing(is_down=True)
+    first, other = stored(3), stored(3, b"\xcc" * 32)
+    said.votes = {index: vote(index, first) for index in (0, 2, 3)}
+    with pytest.raises(Transient):
+        voter(store, said, tmp_path, signer).advance(context(), first)
+    shown = own_vote(store, 3)
+    assert shown is not None
+    assert shown.signature is None
+    for mine in (other, stored(2)):
+        said.votes = {index: vote(index, mine) for index in (0, 2, 3)}
+        voter(store, said, tmp_path, signer).advance(context(), mine)
+    assert signer.asked == [typed_digest(DOMAIN, first.report_hash)]
+
+    signer.is_down = False
+    said.votes = {index: vote(index, first) for index in (0, 2, 3)}
+    voter(store, said, tmp_path, signer).advance(context(), first)
+    assert signer.asked == [typed_digest(DOMAIN, first.report_hash)] * 2
+    with store.read() as db:
+        last = epoch_store.last_signed(db)
+    assert last is not None
+    assert last[3] is not None
+
+
+def test_inv_24_a_held_node_votes_and_waits_and_signs_once(
+    store: Store, voting: Voting, said: Said, tmp_path: Path
+) -> None:
+    machine = Machine(clock_s=2_000_000)
+    signer = Signing()
+    held = voter(store, said, tmp_path, signer, machine)
+    for attempt in (0, 1):
+        mine = stored(attempt)
+        said.votes = {index: vote(index, mine, signed=True) for index in (0, 2, 3)}
+        held.advance(context(), mine)
+        assert own_vote(store, attempt) == Vote(ME, mine.report_hash, mine.bundle_hash, None)
+        assert held.quorum(context(), mine) is not None  # k others signed: nothing waits for this node
+    assert signer.asked == []
+    machine.clock_s = machine.head_s
+    for mine in (stored(1), stored(1, b"\xcc" * 32), stored(0)):
+        said.votes = {index: vote(index, mine) for index in (0, 2, 3)}
+        held.advance(context(), mine)
+    assert signer.asked == [typed_digest(DOMAIN, stored(1).report_hash)]
