@@ -179,4 +179,10 @@ def exists(location: Location) -> bool:
 def _engine(location: Location) -> Engine:
     if isinstance(location, Path):
         return SqliteEngine(location)
-    raise ConfigInvalid(f"{location}: no such engine", hint="name a file")
+    try:
+        from usufruct_oracle.postgres_engine import PostgresEngine
+    except ImportError as error:
+        raise ConfigInvalid(
+            f"{location}: no PostgreSQL driver: {error}", hint="pip install 'usufruct[postgres]'"
+        ) from error
+    return PostgresEngine(location)

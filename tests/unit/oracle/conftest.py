@@ -1,9 +1,11 @@
-"""A store in a folder of its own, and an intake that judges for the domain of the lane kit."""
+"""A store of its own for each test, and an intake that judges for the domain of the lane kit.
+
+`tests/integration/test_oracle_store_postgres.py` runs the same tests with `new_store` on a PostgreSQL server.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import pytest
 from usufruct_oracle import lane_store
@@ -15,13 +17,26 @@ from usufruct_protocol.errors import UsufructError
 from tests.unit.oracle.lane_kit import DOMAIN, KitLane
 
 Take = Callable[[Batch], Admitted]
+NewStore = Callable[[], Store]
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store(tmp_path / "node.sqlite", exclusive=True)
-    yield opened
-    opened.close()
+def new_store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NewStore]:
+    """Make open, empty stores."""
+    opened: list[Store] = []
+
+    def make() -> Store:
+        opened.append(Store(tmp_path_factory.mktemp("node") / "node.sqlite", exclusive=True))
+        return opened[-1]
+
+    yield make
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def store(new_store: NewStore) -> Store:
+    return new_store()
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """A process that takes batches as fast as it can and says what it has acknowledged, until it is killed.
 
-python crashing_node.py <database> <first receipts> <batches>
+python -m tests.unit.oracle.crashing_node <database file, or URL and password file>
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections import deque
 from pathlib import Path
 
 from usufruct_oracle import lane_store
+from usufruct_oracle.database import Location, PostgresUrl
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
 from usufruct_oracle.store import Store
@@ -29,7 +30,7 @@ def whole_lane() -> KitLane:
 
 
 def main() -> None:
-    store = Store(Path(sys.argv[1]), exclusive=True)
+    store = Store(location(*sys.argv[1:]), exclusive=True)
     kit = whole_lane()
     with store.write() as db:
         lane_store.put_lanes(db, [kit.state()])
@@ -44,6 +45,16 @@ def main() -> None:
     while waiting:
         say(str(waiting.popleft().result().count))
     say("done")
+
+
+def location(database: str, password_file: str | None = None) -> Location:
+    """Where the arguments say the database is."""
+    return Path(database) if password_file is None else PostgresUrl(database, Path(password_file))
+
+
+def arguments(of: Location) -> list[str]:
+    """What to call this module with."""
+    return [of.url, str(of.password_file)] if isinstance(of, PostgresUrl) else [str(of)]
 
 
 def say(text: str) -> None:

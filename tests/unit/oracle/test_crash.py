@@ -10,21 +10,27 @@ from pathlib import Path
 
 import pytest
 from usufruct_oracle import lane_store
+from usufruct_oracle.database import Location
 from usufruct_oracle.store import Store
 from usufruct_protocol.errors import Incompatible
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 
-from tests.unit.oracle.crashing_node import RECEIPTS, whole_lane
+from tests.unit.oracle.crashing_node import RECEIPTS, arguments, whole_lane
 
 ROOT = Path(__file__).resolve().parents[3]
 KILLED_AFTER_ACKNOWLEDGEMENTS = (1, 7, 60)
 
 
-def run_and_kill(database: Path, after: int) -> int:
+@pytest.fixture
+def database(tmp_path: Path) -> Location:
+    return tmp_path / "node.sqlite"
+
+
+def run_and_kill(database: Location, after: int) -> int:
     """Let a node take batches, kill it -9 after so many acknowledgements; return the last count it gave."""
     acknowledged = 0
     with subprocess.Popen(
-        [sys.executable, "-m", "tests.unit.oracle.crashing_node", str(database)],
+        [sys.executable, "-m", "tests.unit.oracle.crashing_node", *arguments(database)],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
@@ -44,15 +50,15 @@ def run_and_kill(database: Path, after: int) -> int:
     return acknowledged
 
 
-def test_inv_39_acknowledged_receipts_survive_kill_9(tmp_path: Path) -> None:
-    database = tmp_path / "node.sqlite"
+def test_inv_39_acknowledged_receipts_survive_kill_9(database: Location) -> None:
     kit = whole_lane()
     acknowledged = 0
     for after in KILLED_AFTER_ACKNOWLEDGEMENTS:
         acknowledged = max(acknowledged, run_and_kill(database, after))
         store = Store(database, exclusive=True)
         with store.read() as db:
-            assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            if isinstance(database, Path):
+                assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             lane = lane_store.lane_by_address(db, kit.address)
             assert lane is not None
             held = lane_store.frontier(db, lane.lane_id)
@@ -66,16 +72,18 @@ def test_inv_39_acknowledged_receipts_survive_kill_9(tmp_path: Path) -> None:
     assert acknowledged > 0
 
 
-def test_one_process_per_database(tmp_path: Path, store: Store) -> None:
-    code = (
-        "import sys; from pathlib import Path; from usufruct_oracle.store import Store; "
-        "Store(Path(sys.argv[1]), exclusive=True)"
-    )
-    second = subprocess.run(
-        [sys.executable, "-c", code, store.name], capture_output=True, text=True, check=False, cwd=ROOT
-    )
+def test_one_process_per_database(database: Location) -> None:
+    first = Store(database, exclusive=True)
+    command = [sys.executable, "-m", "tests.unit.oracle.crashing_node", *arguments(database)]
+    second = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=60)
     assert second.returncode != 0
     assert "in use by another process" in second.stderr
+    reader = Store(database, exclusive=False)
+    with reader.read() as db:
+        assert lane_store.all_lanes(db) == []
+    reader.close()
+    first.close()
+    Store(database, exclusive=True).close()
 
 
 @pytest.mark.parametrize("field", ["settlement", "signer", "chain_id"])

@@ -34,7 +34,7 @@ from usufruct_protocol.receipts import (
 )
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 
-from tests.unit.oracle.conftest import Take
+from tests.unit.oracle.conftest import NewStore, Take
 from tests.unit.oracle.lane_kit import DOMAIN, T0_MS, KitLane, record_tag
 
 
@@ -291,7 +291,7 @@ def test_another_lane_does_not_notice(store: Store, lane: KitLane, take: Take) -
 
 
 def test_evidence_convinces_a_node_that_holds_the_past(
-    store: Store, lane: KitLane, take: Take, tmp_path
+    store: Store, lane: KitLane, take: Take, new_store: NewStore
 ) -> None:
     """What one node keeps as evidence is enough for the next, whichever of the two histories it holds."""
     lane.meter(*range(1, 30))
@@ -304,8 +304,8 @@ def test_evidence_convinces_a_node_that_holds_the_past(
         take(liar.batch(3))
     with store.read() as db:
         (evidence,) = lane_store.evidence_of(db, held(store, lane).lane_id)
-    for number, other in enumerate((lane, liar)):
-        fresh = Store(tmp_path / f"{number}.sqlite", exclusive=True)
+    for other in (lane, liar):
+        fresh = new_store()
         stopped = 0
         with fresh.write() as db:
             lane_store.put_lanes(db, [lane.state()])
@@ -318,7 +318,6 @@ def test_evidence_convinces_a_node_that_holds_the_past(
                     stopped += 1
         assert stopped == 1
         assert held(fresh, lane).conflict_seq == 30
-        fresh.close()
 
 
 def test_wrong_receipts_under_a_true_checkpoint_prove_nothing(
@@ -374,14 +373,14 @@ def test_a_conflict_among_the_very_first_receipts_leaves_nothing(
     cuts=st.lists(st.integers(1, 40), min_size=1, max_size=8),
     starts=st.lists(st.integers(0, 40), min_size=8, max_size=8),
 )
-def test_any_order_of_overlapping_batches_ends_in_the_same_lane(tmp_path_factory, cuts, starts) -> None:
+def test_any_order_of_overlapping_batches_ends_in_the_same_lane(store, cuts, starts) -> None:
     """Cut and repeated as a shipper may do it: the store holds the lane, or a prefix of it."""
-    kit = KitLane(5)
+    with store.read() as db:
+        kit = KitLane(len(lane_store.all_lanes(db)))  # a new one each time
     kit.meter(*range(40))
-    fresh = Store(tmp_path_factory.mktemp("order") / "node.sqlite", exclusive=True)
     intake = Intake(DOMAIN)
     highest = 0
-    with fresh.write() as db:
+    with store.write() as db:
         lane_store.put_lanes(db, [kit.state()])
         for end, start in zip(cuts, starts, strict=False):
             first = min(start, end)
@@ -392,6 +391,5 @@ def test_any_order_of_overlapping_batches_ends_in_the_same_lane(tmp_path_factory
             admitted = intake.admit(db, kit.batch(first, end))
             highest = max(highest, end)
             assert admitted.count == highest
-    assert records(fresh, kit) == kit.records[: highest * RECORD_SIZE]
-    assert held(fresh, kit).conflict_seq is None
-    fresh.close()
+    assert records(store, kit) == kit.records[: highest * RECORD_SIZE]
+    assert held(store, kit).conflict_seq is None
