@@ -1,4 +1,4 @@
-"""Gas of the money path on a throw-away anvil: `python -m benchmarks.gas [--json]`.
+"""Gas on a throw-away anvil, of the money path and of all around it: `python -m benchmarks.gas [--json]`.
 
 Every figure is the `gasUsed` of a real transaction: keys, hashes, block times and block numbers are fixed,
 so two runs agree to the unit. `tests/contracts/test_gas.py` pins them. Gas is never taken from pyrevm, whose
@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from usufruct_protocol.sumtree import NoteTree
 
+from benchmarks import gas_scenes
 from benchmarks.gas_world import GasWorld
 
 DEPTH_20_NOTES = 2**19 + 1
@@ -156,12 +157,15 @@ def missed(figures: dict[str, int]) -> list[Goal]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table, or JSON by key; exit 1 when a goal is missed."""
-    parser = argparse.ArgumentParser(description="Measure the gas of the money path on a throw-away anvil.")
-    parser.add_argument("--json", action="store_true", help="print the figures by key instead of the table")
+    """Print the tables, or JSON by key; exit 1 when a goal is missed."""
+    parser = argparse.ArgumentParser(description="Measure gas on a throw-away anvil.")
+    parser.add_argument("--json", action="store_true", help="print the figures by key instead of the tables")
     as_json = parser.parse_args(arguments).json
-    figures = measure()
-    print(json.dumps(figures, indent=2) if as_json else table(figures))
+    figures, scenes = measure(), gas_scenes.measure()
+    if as_json:
+        print(json.dumps(figures | scenes, indent=2))
+    else:
+        print(table(figures), gas_scenes.table(scenes), sep="\n\n")
     for goal in missed(figures):
         print(f"goal missed: {goal.label}: {figures[goal.key]:,} > {goal.limit:,}", file=sys.stderr)
     return 1 if missed(figures) else 0

@@ -1,4 +1,4 @@
-"""The gas of the money path stays where docs/gas.md says it is.
+"""Gas stays where docs/gas.md says it is: of the money path, and of what happens around it.
 
 Pins are in gas_pins.json. A change that moves a figure by more than 2 % either way updates them, and the
 table, with `python -m benchmarks.gas`: a saving deserves to be kept as much as a loss to be noticed.
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import gas
+from benchmarks import gas, gas_scenes
 
 PINS: dict[str, int] = json.loads((Path(__file__).parent / "gas_pins.json").read_text(encoding="utf-8"))
 TABLE = Path(__file__).resolve().parents[2] / "docs" / "gas.md"
@@ -20,11 +20,13 @@ TOLERANCE_PERCENT = 2
 
 @pytest.fixture(scope="module")
 def figures() -> dict[str, int]:
-    return gas.measure()
+    return gas.measure() | gas_scenes.measure()
 
 
 def test_every_figure_is_pinned_and_described(figures: dict[str, int]) -> None:
-    assert set(figures) == set(PINS) == {goal.key for goal in gas.GOALS}
+    described = [goal.key for goal in gas.GOALS] + [row.key for row in gas_scenes.ROWS]
+    assert set(figures) == set(PINS) == set(described)
+    assert len(described) == len(PINS)
 
 
 @pytest.mark.parametrize("key", sorted(PINS))
@@ -45,5 +47,7 @@ def test_finalizing_costs_the_same_for_one_payee_and_for_half_a_million(figures:
     assert abs(figures["finalize_1_line"] - figures["finalize_1_line_1_note"]) < 200
 
 
-def test_the_published_table_shows_the_pinned_figures() -> None:
-    assert gas.table(PINS) in TABLE.read_text(encoding="utf-8")
+def test_the_published_tables_show_the_pinned_figures() -> None:
+    published = TABLE.read_text(encoding="utf-8")
+    assert gas.table(PINS) in published
+    assert gas_scenes.table(PINS) in published

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import namedtuple
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from types import SimpleNamespace
@@ -268,7 +268,7 @@ class Evm:
 
     def next_address(self, deployer: Account, ahead: int = 0) -> str:
         """Predict where a deployer's next contract (or the one `ahead` later) will live."""
-        nonce = self._vm.basic(deployer.address).nonce + ahead
+        nonce = self._nonce(deployer) + ahead
         assert nonce < 0x80, "one-byte RLP nonces only"
         sender = bytes.fromhex(deployer.address[2:])
         return to_checksum_address(keccak(b"\xd6\x94" + sender + bytes((nonce or 0x80,)))[12:])
@@ -283,9 +283,7 @@ class Evm:
             for item in entry["inputs"]
         ]
         code = artifact.bytecode + encode(types, _plain(args))
-        with self._decoding():
-            address = self._vm.deploy(sender.address, code, gas=GAS_LIMIT)
-        return Contract(self, artifact, to_checksum_address(address))
+        return Contract(self, artifact, to_checksum_address(self._create(sender, code)))
 
     def know(self, name: str) -> Artifact:
         """Load an artifact so that its errors and events are decoded by name."""
@@ -320,9 +318,8 @@ class Evm:
         result = values[0] if len(values) == 1 else tuple(values)
         if function.is_view:
             return result
-        made = self._vm.result
-        assert made is not None
-        return Receipt(result, made.gas_used, tuple(self._event(log) for log in made.logs))
+        gas_used, logs = self._effects()
+        return Receipt(result, gas_used, tuple(map(self._event, logs)))
 
     def raw_call(
         self,
@@ -389,6 +386,19 @@ class Evm:
         if raw[:4] == keccak(b"Error(string)")[:4]:
             return Reverted("Error", decode(["string"], raw[4:]), raw)
         return Reverted("Unknown" if raw else "Empty", (raw.hex(),), raw)
+
+    def _nonce(self, sender: Account) -> int:
+        return int(self._vm.basic(sender.address).nonce)
+
+    def _create(self, sender: Account, code: bytes) -> str:
+        with self._decoding():
+            return str(self._vm.deploy(sender.address, code, gas=GAS_LIMIT))
+
+    def _effects(self) -> tuple[int, Iterable[Any]]:
+        """Gas and logs of the last call."""
+        made = self._vm.result
+        assert made is not None
+        return made.gas_used, made.logs
 
     def _event(self, log: Any) -> Event:
         topics, data = log.data
