@@ -44,12 +44,19 @@ class LaneOptions:
 
 
 def create_lane(
-    folder: Path | str, options: LaneOptions, *, name: str | None = None, private_key: bytes | None = None
+    folder: Path | str,
+    options: LaneOptions,
+    *,
+    name: str | None = None,
+    private_key: bytes | None = None,
+    lane_file: Path | None = None,
+    idempotency: Path | None = None,
 ) -> LaneFile:
     """Make `<name>.json`, `<name>.key` and `<name>.spool` in a folder, and return the lane file.
 
-    Lanes of one license in one folder share the index `license-<id>.responses`. Without a name the lane is
-    called by its address. A private key is drawn unless one is given (for a replay that must repeat).
+    Lanes of one license in one folder share the index `license-<id>.responses`, unless another is named.
+    Without a name the lane is called by its address; its lane file may have a path of its own. A private key
+    is drawn unless one is given (derived from a seed, or for a replay that must repeat).
     Raises: ConfigInvalid if a value is out of range or a file exists; nothing is overwritten.
     """
     folder = Path(folder).absolute()
@@ -58,14 +65,14 @@ def create_lane(
     lane = LaneKey(key_bytes).address
     name = name or f"lane-{lane.hex()[:12]}"
     file = LaneFile(
-        path=folder / f"{name}.json",
+        path=lane_file or folder / f"{name}.json",
         lane=lane,
         license_id=options.license_id,
         chain_id=options.chain_id,
         settlement=options.settlement,
         key_file=folder / f"{name}.key",
         spool=folder / f"{name}.spool",
-        idempotency=folder / f"license-{options.license_id}.responses",
+        idempotency=idempotency or folder / f"license-{options.license_id}.responses",
         nodes=tuple(url.rstrip("/") for url in options.nodes),
         genesis_s=options.genesis_s,
         epoch_seconds=options.epoch_seconds,

@@ -13,9 +13,10 @@ from usufruct_protocol.errors import InputRejected, UsufructError
 from usufruct_protocol.receipts import Checkpoint, verify_checkpoint_signature
 
 from usufruct_meter.errors import NodeRefused, NodeUnavailable
+from usufruct_meter.http_client import BoundedClient, TooLong
 
 _MAX_JSON_BYTES: Final = 1024 * 1024
-_TIMEOUT: Final = httpx.Timeout(10.0, connect=3.0)
+_EXCHANGE_S: Final = 60.0
 _MAX_RETRY_AFTER_S: Final = 300.0
 
 
@@ -59,7 +60,7 @@ class NodeClient:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        self._http = httpx.Client(base_url=url, timeout=_TIMEOUT, trust_env=False, follow_redirects=False)
+        self._http = BoundedClient(url, exchange_s=_EXCHANGE_S)
 
     def __enter__(self) -> Self:
         return self
@@ -124,22 +125,18 @@ class NodeClient:
     def _ask(self, method: str, path: str, max_bytes: int, **request: Any) -> tuple[int, bytes]:
         """Send a request and read at most `max_bytes` of the answer."""
         try:
-            with self._http.stream(method, path, **request) as response:
-                if response.status_code in (429, 503):
-                    raise NodeUnavailable(
-                        f"{self.url} asks to wait ({response.status_code})",
-                        retry_after_s=_retry_after_s(response),
-                    )
-                body = bytearray()
-                for part in response.iter_bytes():
-                    body += part
-                    if len(body) > max_bytes:
-                        raise NodeRefused(f"{self.url}{path} answers with more than {max_bytes} bytes")
-                if response.status_code >= 500:
-                    raise NodeUnavailable(f"{self.url} failed with status {response.status_code}")
-                return response.status_code, bytes(body)
+            answer = self._http.ask(method, path, max_bytes=max_bytes, **request)
         except httpx.HTTPError as error:
             raise NodeUnavailable(f"{self.url}: {error or type(error).__name__}") from error
+        except TooLong as error:
+            raise NodeRefused(f"{self.url}{path} answers with {error}") from error
+        if answer.status in (429, 503):
+            raise NodeUnavailable(
+                f"{self.url} asks to wait ({answer.status})", retry_after_s=_retry_after_s(answer.headers)
+            )
+        if answer.status >= 500:
+            raise NodeUnavailable(f"{self.url} failed with status {answer.status}")
+        return answer.status, answer.body
 
     def _object(self, body: bytes) -> Mapping[str, Any]:
         try:
@@ -181,6 +178,6 @@ class NodeClient:
         return point
 
 
-def _retry_after_s(response: httpx.Response) -> float | None:
-    text = response.headers.get("retry-after", "")
+def _retry_after_s(headers: httpx.Headers) -> float | None:
+    text = headers.get("retry-after", "")
     return min(float(text), _MAX_RETRY_AFTER_S) if text.isascii() and text.isdecimal() else None

@@ -131,7 +131,7 @@ class Spool:
             )
         finally:
             connection.close()
-        _sync_folder(path.parent)
+        sync_folder(path.parent)
 
     @classmethod
     def open(cls, path: Path, identity: LaneIdentity) -> Self:
@@ -222,7 +222,7 @@ class Spool:
             self._check_room_at = now + _ROOM_CHECK_S
         if self._free_bytes < MIN_FREE_BYTES:
             raise SpoolFull(
-                f"spool {self._path}: the disk has {self._free_bytes} bytes left, fewer than {MIN_FREE_BYTES}",
+                f"spool {self._path}: {self._free_bytes} bytes are left, calls need {MIN_FREE_BYTES}",
                 hint="free some disk space; calls wait",
                 retry_after_s=_NO_ROOM_RETRY_S,
             )
@@ -358,7 +358,8 @@ def _spool_error(path: Path, error: sqlite3.Error) -> UsufructError:
     return SpoolDoubtful(f"spool {path} failed: {error} ({name})")
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Make what was created or renamed in a folder durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -12,7 +12,9 @@ its own request and not the copy of another call's.
 
 from __future__ import annotations
 
+import fcntl
 import json
+import logging
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -20,13 +22,17 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
+import httpx
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature
 
+from usufruct_meter import http_request
 from usufruct_meter.errors import NodeRefused, NodeUnavailable
 from usufruct_meter.finalized import FinalizedLanes, fetch_finalized_lanes, fetch_receipt_hashes
 from usufruct_meter.node_client import NodeClient
 from usufruct_meter.signed_receipt import request_hash
+
+_logger = logging.getLogger(__name__)
 
 
 class Verdict(StrEnum):
@@ -38,8 +44,11 @@ class Verdict(StrEnum):
     NOT_COUNTED = "not_counted"
     """Issued within the period, but not counted with it. A late receipt is counted with the next epoch; one
     that is never counted proves under-reporting."""
+    HIDDEN = "hidden"
+    """Not counted, although its merge delay had passed when the period ended: show it to an auditor, or post
+    it (`UsageChallenges.openBeyondCount`)."""
     NOT_DUE = "not_due"
-    """Issued after the period: a later epoch counts it."""
+    """Issued after the period, or so late in it that a later epoch may count it."""
     DIFFERS = "differs"
     """Forged, for another request, or not the receipt that was counted at its seq."""
     COULD_NOT_CHECK = "could_not_check"
@@ -77,16 +86,47 @@ class ReceiptBook:
         decode_signed_receipt(text)
         kept = KeptReceipt(text, salt, None if request_sha256 is None else request_sha256.hex())
         line = json.dumps({name: value for name, value in asdict(kept).items() if value is not None})
-        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, (line + "\n").encode("ascii"))
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            size = os.fstat(descriptor).st_size
+            is_torn = size > 0 and os.pread(descriptor, 1, size - 1) != b"\n"
+            os.write(descriptor, (b"\n" if is_torn else b"") + f"{line}\n".encode("ascii"))
         finally:
             os.close(descriptor)
 
+    def keep_response(self, response: httpx.Response) -> None:
+        """Keep the receipt of an answer, if it has one, with what ties it to its request.
+
+        As an event hook it does so for all: `httpx.Client(event_hooks={"response": [book.keep_response]})`.
+        A request whose body was streamed cannot be read again: its receipt is kept without that tie.
+        Raises: InputRejected if the header is no receipt.
+        """
+        text = response.headers.get("usage-receipt")
+        if text is None:
+            return
+        request = response.request
+        try:
+            digest = http_request.request_sha256(
+                request.method,
+                request.url.raw_path,
+                request.content,
+                request.headers.get("idempotency-key", ""),
+            )
+        except httpx.RequestNotRead:
+            digest = None
+        self.keep(text, response.headers.get("usage-receipt-salt"), digest)
+
     def receipts(self) -> list[KeptReceipt]:
-        """Return all receipts. Raises: InputRejected naming file and line for anything else."""
+        """Return all receipts; one that a crash cut short at the end of a line is passed over.
+
+        Raises: InputRejected naming file and line for anything else.
+        """
         kept = []
         for number, line in enumerate(self._path.read_text(encoding="utf-8").splitlines(), start=1):
+            if line.startswith("{") and not line.endswith("}"):
+                _logger.warning("%s:%d: a receipt was cut short and is lost", self._path, number)
+                continue
             try:
                 kept.append(_kept_from(line))
             except (ValueError, TypeError) as error:
@@ -129,14 +169,16 @@ def check_counted(
     epoch: int,
     domain: bytes,
     report_hash: bytes | None = None,
+    merge_delay_s: int | None = None,
 ) -> list[Finding]:
     """Say of each receipt whether the finalized report of an epoch counts it.
 
-    report_hash: the one that the contract stores; without it this trusts the nodes asked, who must agree
+    report_hash:   the one that the contract stores; without it this trusts the nodes asked, who must agree
+    merge_delay_s: how late a receipt may be counted; without it none is called hidden
     """
     with ExitStack() as stack:
         nodes = [stack.enter_context(NodeClient(url.rstrip("/"))) for url in node_urls]
-        checker = _Checker(nodes, epoch, domain, report_hash)
+        checker = _Checker(nodes, epoch, domain, report_hash, merge_delay_s)
         return [checker.check(one) for one in kept]
 
 
@@ -144,11 +186,17 @@ class _Checker:
     """Fetches the lanes of an epoch once, and the hashes of each lane once."""
 
     def __init__(
-        self, nodes: Sequence[NodeClient], epoch: int, domain: bytes, report_hash: bytes | None
+        self,
+        nodes: Sequence[NodeClient],
+        epoch: int,
+        domain: bytes,
+        report_hash: bytes | None,
+        merge_delay_s: int | None,
     ) -> None:
         self._nodes = nodes
         self._epoch = epoch
         self._domain = domain
+        self._merge_delay_s = merge_delay_s
         self._hashes: dict[bytes, list[bytes] | str] = {}
         self._lanes: FinalizedLanes | str
         try:
@@ -166,8 +214,7 @@ class _Checker:
         head = self._lanes.heads.get(receipt.lane)
         count = head.count if head else 0
         if head is None or receipt.seq >= count:
-            is_due = receipt.issued_at_ms < self._lanes.period_end_s * 1000
-            verdict = Verdict.NOT_COUNTED if is_due else Verdict.NOT_DUE
+            verdict = self._verdict_uncounted(receipt, self._lanes.period_end_s)
             return _finding(kept, verdict, f"epoch {self._epoch} counts {count} receipts of the lane")
         hashes = self._hashes_of(receipt.lane)
         if isinstance(hashes, str):
@@ -177,6 +224,14 @@ class _Checker:
                 kept, Verdict.DIFFERS, f"epoch {self._epoch} counts another receipt as seq {receipt.seq}"
             )
         return _finding(kept, Verdict.COUNTED, f"epoch {self._epoch} counts it")
+
+    def _verdict_uncounted(self, receipt: UsageReceipt, period_end_s: int) -> Verdict:
+        if receipt.issued_at_ms >= period_end_s * 1000:
+            return Verdict.NOT_DUE
+        if self._merge_delay_s is None:
+            return Verdict.NOT_COUNTED
+        merged_by_ms = receipt.issued_at_ms + self._merge_delay_s * 1000
+        return Verdict.HIDDEN if merged_by_ms <= period_end_s * 1000 else Verdict.NOT_DUE
 
     def _hashes_of(self, lane: bytes) -> list[bytes] | str:
         if lane not in self._hashes and not isinstance(self._lanes, str):

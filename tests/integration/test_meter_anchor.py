@@ -13,6 +13,8 @@ from typing import Any
 
 import httpx
 import pytest
+from usufruct_chain import calls
+from usufruct_meter import lane_commands
 from usufruct_meter.ack_book import AckBook, ack_book_path
 from usufruct_meter.batching import BatchLimits, next_batch
 from usufruct_meter.chain.anchor_sender import AnchorPending, AnchorRefused, PayerBroke
@@ -20,10 +22,11 @@ from usufruct_meter.chain.anchoring import AnchorKeeper
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.registration import NotRegistered
 from usufruct_meter.chain.rpc import ChainUnavailable
+from usufruct_meter.cli import main
 from usufruct_meter.errors import SpoolOutdated
 from usufruct_meter.lane import Lane
 from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.lane_key import write_key_file
+from usufruct_meter.lane_key import read_private_key, write_key_file
 from usufruct_meter.meter import Meter
 from usufruct_meter.new_lane import LaneOptions, create_lane
 from usufruct_meter.shipper import Shipper
@@ -33,6 +36,7 @@ from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.receipts import Checkpoint, CheckpointAck
 from usufruct_protocol.signing import address_of, checksum_address, parse_address, sign_digest
+from usufruct_protocol.terms import LaneRegistration
 
 from scripts.devchain import dev_key
 from tests.integration.chain_world import (
@@ -475,6 +479,87 @@ def test_a_lane_that_has_signed_goes_on_without_the_chain_and_a_new_one_does_not
         lane.meter(1)
     with Meter.open(file) as meter:
         assert meter.lane.count == 1
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, Any]:
+    """Return the exit code and the JSON document of a command."""
+    capsys.readouterr()
+    code = main([*arguments, "--json"])
+    out, _ = capsys.readouterr()
+    return code, json.loads(out) if out else None
+
+
+def test_the_commands_take_a_folder_from_nothing_to_an_anchor(
+    chain: World, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, deployment = tmp_path / "lanes", chain.contracts.deployment
+    where = ["--rpc-url", chain.chain.rpc_url, "--settlement", deployment.settlement]
+    options = ["init", str(folder), "--license", "1", *where, "--unit-cap", "1000", "--workers", "2"]
+    assert run(capsys, *options) == (2, None), "by this machine's clock the license is over"
+    monkeypatch.setattr(lane_commands, "now_ms", Clock(chain))
+    code, made = run(capsys, *options)
+    assert code == 0
+    assert [one["chain_id"] for one in made] == [chain.chain.chain_id] * 2
+    file = LaneFile.load(made[0]["lane_file"])
+    assert (file.genesis_s, file.epoch_seconds) == (GENESIS_S, EPOCH_S)
+    assert (file.valid_to_ms, file.unit_cap) == (VALID_TO_MS, 1_000)
+    code, lines = run(capsys, "check", str(file.path))
+    assert code == 1
+    assert {line["what"]: line["level"] for line in lines}["lane"] == "fail"
+    with pytest.raises(NotRegistered):
+        Meter.open(folder)
+
+    given = made[0]["registration"]
+    registration = LaneRegistration(
+        parse_address(given["lane"]), 1, int(given["validFrom"]), int(given["validTo"]), 1_000
+    )
+    signature = bytes.fromhex(given["laneSignature"][2:])
+    chain.sender("buyer").send(calls.register_lane(chain.contracts, registration, signature))
+    payer = checksum_address(address_of(read_private_key(folder / "payer.key")))
+    chain.chain.set_balance([payer])
+    _, lines = run(capsys, "check", str(file.path))
+    wrong = [line["what"] for line in lines if line["level"] == "fail"]
+    assert wrong == ["clock"], "this chain's time is years behind"
+    with Meter.open(file) as meter:
+        assert meter.shipper.anchoring() is not None
+
+
+def test_status_and_anchor_say_and_do_what_a_running_meter_would(
+    chain: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with setting(chain, tmp_path) as made:
+        made.meter(2)
+        code, (status,) = run(capsys, "status", str(made.lane.file.path))
+        assert (code, status["chain"]["covered_count"]) == (0, 0)
+        code, (anchored_lane,) = run(capsys, "anchor", str(made.lane.file.path))
+        assert (code, anchored_lane["anchored_count"]) == (0, 2)
+        assert made.anchored == 2
+        code, (anchored_lane,) = run(capsys, "anchor", str(made.lane.file.path))
+        assert (code, anchored_lane["anchored_count"]) == (0, 2)
+        assert payments(chain) == 1
+    code, lines = run(capsys, "check", str(made.lane.file.path))
+    levels = {line["what"]: line["level"] for line in lines}
+    assert (levels["lane"], levels["covered"], levels["payer"]) == ("ok", "ok", "ok")
+
+
+def test_a_caller_asks_the_chain_and_trusts_no_node(
+    chain: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = ["--chain-id", str(chain.chain.chain_id), "--settlement", chain.contracts.deployment.settlement]
+    asking = [*where, "--rpc-url", chain.chain.rpc_url, "--node", "http://127.0.0.1:9"]
+    with Lane.open(lane_file(chain, tmp_path), clock_ms=Clock(chain)) as lane:
+        text = lane.meter(1).text
+    code, (found,) = run(capsys, "verify", text, *asking)
+    assert (code, found["verdict"], found["detail"]) == (3, "not_due", "no report is final yet")
+    with Lane.open(lane_file(chain, tmp_path / "other", 7), clock_ms=Clock(chain)) as lane:
+        unregistered = lane.meter(1).text
+    code, (found,) = run(capsys, "verify", unregistered, *asking)
+    assert (code, found["verdict"], found["detail"]) == (1, "differs", "its lane is not registered")
+
+    chain.settle(chain.report(chain.close_epoch(1)))
+    chain.settle(chain.report(chain.close_epoch(2)))
+    code, (found,) = run(capsys, "verify", text, *asking)
+    assert (code, found["verdict"]) == (3, "could_not_check"), "a node that gives nothing proves nothing"
 
 
 def anchored(world: World, file: LaneFile) -> int:

@@ -7,6 +7,7 @@ import random
 import sqlite3
 import threading
 import time
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import reduce
@@ -14,13 +15,15 @@ from typing import Final
 
 from usufruct_protocol.errors import UsufructError
 
-from usufruct_meter.ack_book import AckBook
+from usufruct_meter.ack_book import AckBook, ack_book_path
 from usufruct_meter.chain.anchor_sender import AnchorPending
 from usufruct_meter.chain.coverage import Coverage, coverage
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.pruning import prunable_below
+from usufruct_meter.chain.views import ChainFacts
 from usufruct_meter.errors import SpoolOutdated
 from usufruct_meter.lane import Lane
+from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.spool_reader import SpoolReader
 
 _logger = logging.getLogger(__name__)
@@ -40,6 +43,26 @@ class AnchoringStatus:
 
     coverage: Coverage | None
     error: str | None
+
+
+def lane_coverage(file: LaneFile, chain: LaneChain, reader: SpoolReader) -> tuple[Coverage, int | None]:
+    """Return how far a lane is covered, and when it will be anchored; for a look from outside.
+
+    Raises: ChainUnavailable, ConfigInvalid, AcksUnavailable.
+    """
+    acks = AckBook(ack_book_path(file.spool), file.lane, b"", file.periods, len(file.nodes))
+    try:
+        facts = chain.facts()
+        found = _worst(reader, acks, facts, file)
+    finally:
+        acks.close()
+    if found.due_s is None:
+        return found, None
+    return found, chain.act_at_s(found.due_s, min(one.merge_delay_s for one in facts))
+
+
+def _worst(reader: SpoolReader, acks: AckBook, facts: Sequence[ChainFacts], file: LaneFile) -> Coverage:
+    return reduce(Coverage.worse, (coverage(reader, acks, one, file.periods) for one in facts))
 
 
 class AnchorKeeper(threading.Thread):
@@ -82,8 +105,7 @@ class AnchorKeeper(threading.Thread):
         Raises: ChainUnavailable and what `AnchorSender.send` raises.
         """
         facts = self._chain.facts()
-        file = self._lane.file
-        found = reduce(Coverage.worse, (coverage(reader, self._acks, one, file.periods) for one in facts))
+        found = _worst(reader, self._acks, facts, self._lane.file)
         self._coverage = found
         merge_delay_s = min(one.merge_delay_s for one in facts)
         look_every_s = min(_LOOK_EVERY_S, merge_delay_s / _LOOKS_PER_MERGE_DELAY)

@@ -33,6 +33,17 @@ class LaneChain:
         chain_file = ChainFile.beside(file.path)
         return None if chain_file is None else cls(file, chain_file)
 
+    @classmethod
+    def of(cls, file: LaneFile) -> Self:
+        """Return the chain of a lane. Raises: ConfigInvalid if there is no chain file."""
+        chain = cls.beside(file)
+        if chain is None:
+            raise ConfigInvalid(
+                f"there is no {CHAIN_FILE_NAME} beside {file.path}",
+                hint='make one: {"rpc_urls": ["https://…"], "payer_key_file": "payer.key"}, chmod 600',
+            )
+        return chain
+
     def __enter__(self) -> Self:
         return self
 
@@ -47,6 +58,14 @@ class LaneChain:
     def facts(self) -> list[ChainFacts]:
         """Return what each endpoint that answers says. Raises: ChainUnavailable, ConfigInvalid."""
         return each(self.views, lambda view: view.facts(self.file.lane))
+
+    def registry(self) -> bytes:
+        """Return the LicenseRegistry. Raises: ChainUnavailable, ConfigInvalid."""
+        return each(self.views, lambda view: view.neighbors().registry)[0]
+
+    def is_registered(self) -> bool:
+        """Whether every endpoint that answers knows the lane. Raises: ChainUnavailable, ConfigInvalid."""
+        return all(each(self.views, lambda view: view.lane(self.file.lane) is not None))
 
     def payer(self) -> Signer:
         """Return the account that pays for anchors. Raises: ConfigInvalid if there is none."""

@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 import httpx
 from usufruct_protocol.errors import ConfigInvalid, ContractRejected, Transient
 
+from usufruct_meter.http_client import BoundedClient, TooLong
+
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
-_TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
+_EXCHANGE_S: Final = 20.0
 _MAX_SHOWN: Final = 200
 _REVERTED: Final = 3
 
@@ -41,7 +43,7 @@ class Endpoint:
     def __init__(self, url: str, chain_id: int) -> None:
         self.name = urlsplit(url).hostname or "the endpoint"  # the rest of a URL may be an access key
         self.chain_id = chain_id
-        self._http = httpx.Client(timeout=_TIMEOUT, trust_env=False, follow_redirects=False)
+        self._http = BoundedClient(exchange_s=_EXCHANGE_S)
         self._url = url
         self._is_checked = False
         self._lock = threading.Lock()
@@ -56,11 +58,15 @@ class Endpoint:
         """Close the connections."""
         self._http.close()
 
+    def served_chain_id(self) -> int:
+        """Return the id of the chain that the endpoint serves, whatever was expected."""
+        return quantity(self._ask("eth_chainId", ()))
+
     def request(self, method: str, *params: object) -> Any:
         """Return the result of a request, on the right chain or not at all."""
         with self._lock:
             if not self._is_checked:
-                found = quantity(self._ask("eth_chainId", ()))
+                found = self.served_chain_id()
                 if found != self.chain_id:
                     raise ConfigInvalid(
                         f"{self.name} serves chain {found}, the lane is counted on chain {self.chain_id}",
@@ -72,20 +78,14 @@ class Endpoint:
     def _ask(self, method: str, params: tuple[object, ...]) -> Any:
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": list(params)}
         try:
-            with self._http.stream("POST", self._url, json=body) as response:
-                content = bytearray()
-                for part in response.iter_bytes():
-                    content += part
-                    if len(content) > _MAX_ANSWER_BYTES:
-                        raise ChainUnavailable(f"{self.name} answers {method} with too many bytes")
-                status = response.status_code
-        except httpx.HTTPError as error:
+            given = self._http.ask("POST", self._url, max_bytes=_MAX_ANSWER_BYTES, json=body)
+        except (httpx.HTTPError, TooLong) as error:  # not its own text: that repeats the URL
             self._is_checked = False  # whoever answers next may be somebody else
             raise ChainUnavailable(f"{self.name}: {method}: {type(error).__name__}") from error
         try:
-            answer = json.loads(content)
+            answer = json.loads(given.body)
         except (ValueError, RecursionError) as error:
-            raise ChainUnavailable(f"{self.name} answers {method} with {status} and no JSON") from error
+            raise ChainUnavailable(f"{self.name} answers {method} with {given.status} and no JSON") from error
         if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
             raise ChainUnavailable(f"{self.name} answers {method} with what is no JSON-RPC")
         if answer.get("error") is not None:

@@ -24,6 +24,7 @@ from usufruct_meter.chain.rpc import ChainUnavailable, Endpoint, data, quantity
 Answer = TypeVar("Answer")
 
 _WORD: Final = 32
+_LICENSE_WORDS: Final = 13
 _MAX_SIGNERS: Final = 255
 _MAX_VERSIONS_AHEAD: Final = 64
 
@@ -154,6 +155,22 @@ class ChainView:
         neighbors, head = self.neighbors(), self.head()
         anchor = self.anchor(lane, head)
         return ChainFacts(head, neighbors.merge_delay_s, anchor, self._committees(head))
+
+    def genesis_s(self) -> int:
+        """Return when the first period began: period ends lie on a grid."""
+        words = self._call(self._settlement, "state()", self.head().block_hash, words=7)
+        last_epoch, last_period_end_s = map(_number, words[:2])
+        return last_period_end_s - last_epoch * self.neighbors().epoch_seconds
+
+    def license_ends_s(self, license_id: int) -> int:
+        """Return when a license ends, as things stand. Raises: ConfigInvalid if there is no such license."""
+        call = "license(uint32)"
+        words = self._call(
+            self.neighbors().registry, call, self.head().block_hash, [_uint(license_id)], words=_LICENSE_WORDS
+        )
+        if not any(words[0]):
+            raise ConfigInvalid(f"there is no license {license_id}", hint="licenses count from 1")
+        return _number(words[2])
 
     def last_epoch(self) -> int:
         """Return the last finalized epoch; 0 if there is none."""

@@ -111,7 +111,12 @@ def test_check_passes_a_good_lane_even_in_use(
         lane.meter(1)
         code, lines = run(capsys, "check", str(file.path))
     assert code == 0
-    assert {line["level"] for line in lines} == {"ok"}
+    assert {line["what"]: line["level"] for line in lines} == {
+        "key": "ok",
+        "spool": "ok",
+        "in use": "ok",
+        "chain": "warn",
+    }
     assert any(line["detail"] == "4 receipts, 7 units, 3 under checkpoints" for line in lines)
 
 

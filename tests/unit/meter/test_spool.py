@@ -14,10 +14,10 @@ from usufruct_meter import lane_writer, spool
 from usufruct_meter.batching import BatchLimits, next_batch
 from usufruct_meter.errors import SpoolCopied, SpoolDoubtful, SpoolFull, SpoolOutdated, UsageListsPruned
 from usufruct_meter.lane import Lane
+from usufruct_meter.lane_check import check_lane
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.lane_lock import lock_path
 from usufruct_meter.signed_receipt import MeteredCall
-from usufruct_meter.spool_check import check_lane
 from usufruct_meter.spool_reader import SpoolReader
 
 from tests.unit.meter.lane_kit import Clock, new_lane
@@ -251,7 +251,7 @@ def test_somebody_elses_write_lock_makes_calls_wait_not_fail_for_good(
 def test_calls_leave_room_for_what_closes_a_period(lane: Lane, monkeypatch: pytest.MonkeyPatch) -> None:
     lane.meter(1)
     monkeypatch.setattr(spool, "MIN_FREE_BYTES", 2**62)
-    with pytest.raises(SpoolFull, match="bytes left") as caught:
+    with pytest.raises(SpoolFull, match="bytes are left") as caught:
         lane.meter(1)
     assert caught.value.retry_after_s >= 10
     with pytest.raises(SpoolFull):

@@ -1,8 +1,9 @@
-"""Checking a lane from outside, without disturbing it: what a node would check, and the lane's own files."""
+"""Checking a lane from outside, without disturbing it: its files, every receipt, and what the chain says."""
 
 from __future__ import annotations
 
 import sqlite3
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -18,6 +19,10 @@ from usufruct_protocol.receipts import (
 )
 from usufruct_protocol.signing import checksum_address
 
+from usufruct_meter.chain.anchoring import lane_coverage
+from usufruct_meter.chain.lane_chain import LaneChain
+from usufruct_meter.chain.registration import check_registered
+from usufruct_meter.chain.settings import CHAIN_FILE_NAME
 from usufruct_meter.errors import NEW_LANE_HINT, LaneLocked
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.lane_key import read_key_file
@@ -27,6 +32,9 @@ from usufruct_meter.spool_reader import SpoolReader
 OK: Final = "ok"
 WARN: Final = "warn"
 FAIL: Final = "fail"
+_CLOCK_AHEAD_S: Final = 600
+_ANCHOR_GAS: Final = 130_000
+_ENOUGH_ANCHORS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +59,7 @@ def check_lane(file: LaneFile) -> Iterator[CheckLine]:
     yield _checked("in use", lambda: "by a running meter" if is_in_use(file) else "by nobody")
     if not file.nodes:
         yield CheckLine(WARN, "nodes", "none in the lane file", "add them, or nothing is counted")
+    yield from _check_chain(file)
 
 
 def is_in_use(file: LaneFile) -> bool:
@@ -60,6 +69,62 @@ def is_in_use(file: LaneFile) -> bool:
     except LaneLocked:
         return True
     return False
+
+
+def _check_chain(file: LaneFile) -> Iterator[CheckLine]:
+    try:
+        chain = LaneChain.beside(file)
+    except UsufructError as error:
+        yield CheckLine(FAIL, "chain", str(error), error.hint)
+        return
+    if chain is None:
+        hint = f"put {CHAIN_FILE_NAME} beside the lane file (docs/buyer.md)"
+        yield CheckLine(WARN, "chain", "no chain file: nobody anchors when nodes do not answer", hint)
+        return
+    with chain, closing(SpoolReader.open(file.spool)) as reader:
+        yield _checked("lane", lambda: f"number {check_registered(file, chain)} on chain")
+        yield _checked("covered", lambda: _covered(file, chain, reader))
+        yield _checked("clock", lambda: _clock(chain))
+        yield from _check_payer(chain)
+
+
+def _covered(file: LaneFile, chain: LaneChain, reader: SpoolReader) -> str:
+    chain.check_not_ahead(reader, chain.facts())
+    found, _ = lane_coverage(file, chain, reader)
+    said = f"{found.covered_count} of {reader.count()} receipts, {found.anchored_count} by an anchor"
+    if found.due_s is not None and found.due_s <= time.time():
+        raise UsufructError(
+            f"{said}; the merge delay of the next one has passed",
+            hint="usufruct-meter ship, then usufruct-meter anchor",
+        )
+    return said
+
+
+def _clock(chain: LaneChain) -> str:
+    ahead_s = int(time.time()) - max(one.head.time_s for one in chain.facts())
+    if ahead_s > _CLOCK_AHEAD_S:
+        raise UsufructError(
+            f"{ahead_s} s ahead of the last block",
+            hint="is this machine's clock right, and does the chain move?",
+        )
+    return f"{ahead_s} s ahead of the last block" if ahead_s >= 0 else f"{-ahead_s} s behind the last block"
+
+
+def _check_payer(chain: LaneChain) -> Iterator[CheckLine]:
+    try:
+        payer = checksum_address(chain.payer().address)
+        balance_wei = chain.sender().balance_wei()
+        price_wei = max(one.head.base_fee_wei for one in chain.facts()) * 2 * _ANCHOR_GAS
+    except UsufructError as error:
+        yield CheckLine(FAIL, "payer", str(error), error.hint)
+        return
+    anchors = balance_wei // price_wei if price_wei else None
+    said = f"{payer} has {balance_wei / 10**18:.4f} ether"
+    if anchors is None or anchors >= _ENOUGH_ANCHORS:
+        yield CheckLine(OK, "payer", said)
+    else:
+        level = WARN if anchors else FAIL
+        yield CheckLine(level, "payer", f"{said}, enough for {anchors} anchors", "send it some ether")
 
 
 def _checked(what: str, check: Callable[[], str]) -> CheckLine:
