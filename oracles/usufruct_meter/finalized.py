@@ -8,7 +8,7 @@ the hash is the one on chain is for the caller to know; without it, all nodes th
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -91,15 +91,18 @@ def fetch_finalized_lanes(
     return next(iter(found.values()))
 
 
-def fetch_receipt_hashes(nodes: Sequence[NodeClient], head: Checkpoint) -> list[bytes]:
-    """Return the struct hashes of all receipts under a checkpoint, from the first node that has them.
+def fetch_receipt_hashes(
+    nodes: Sequence[NodeClient], head: Checkpoint, wanted: Collection[int]
+) -> dict[int, bytes]:
+    """Return the struct hashes of wanted receipts under a checkpoint, from the first node that has all.
 
+    All hashes pass by, because only together they give the checkpoint's root; the wanted ones are kept.
     Raises: NodeUnavailable if no node gives hashes that the checkpoint commits to.
     """
     reasons: list[str] = []
     for node in nodes:
         try:
-            return _receipt_hashes_of(node, head)
+            return _receipt_hashes_of(node, head, wanted)
         except UsufructError as error:
             reasons.append(str(error))
     raise NodeUnavailable(f"no node gives the receipt hashes of the lane: {'; '.join(reasons)}")
@@ -122,20 +125,20 @@ def _finalized_lanes_of(node: NodeClient, epoch: int) -> FinalizedLanes:
     return FinalizedLanes(epoch, report.period_end, report_hash, {head.lane: head for head in heads if head})
 
 
-def _receipt_hashes_of(node: NodeClient, head: Checkpoint) -> list[bytes]:
-    hashes: list[bytes] = []
+def _receipt_hashes_of(node: NodeClient, head: Checkpoint, wanted: Collection[int]) -> dict[int, bytes]:
+    kept: dict[int, bytes] = {}
     frontier = LaneFrontier()
-    while len(hashes) < head.count:
-        path = f"/v1/lanes/0x{head.lane.hex()}/hashes?from_seq={len(hashes)}&to_count={head.count}"
+    while (seen := frontier.count) < head.count:
+        path = f"/v1/lanes/0x{head.lane.hex()}/hashes?from_seq={seen}&to_count={head.count}"
         data = node.data(path, _MAX_HASHES_BYTES) or b""
-        if not data or len(data) % _HASH_SIZE or len(hashes) + len(data) // _HASH_SIZE > head.count:
+        if not data or len(data) % _HASH_SIZE or seen + len(data) // _HASH_SIZE > head.count:
             raise NodeRefused(f"{node.url} does not give the {head.count} hashes of lane 0x{head.lane.hex()}")
         part = [data[at : at + _HASH_SIZE] for at in range(0, len(data), _HASH_SIZE)]
         frontier.extend(part)
-        hashes += part
+        kept |= {seq: leaf for seq, leaf in enumerate(part, start=seen) if seq in wanted}
     if frontier.root() != head.receipts_root:
         raise NodeRefused(f"{node.url} gives hashes that the checkpoint does not commit to")
-    return hashes
+    return kept
 
 
 def _report(content: Mapping[str, Any]) -> EpochReport:

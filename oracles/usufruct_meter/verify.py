@@ -1,8 +1,7 @@
 """The caller's side: keep receipts, check them at once, and later that each one was counted.
 
     book = ReceiptBook("receipts.jsonl")
-    book.keep(response.headers["Usage-Receipt"], response.headers["Usage-Receipt-Salt"],
-              request_sha256("POST", "/v1/ask", body, idempotency_key))
+    client = httpx.Client(event_hooks={"response": [book.keep_response]})
     ...
     findings = check_counted(book.receipts(), nodes, epoch=3, domain=settlement_domain(chain_id, settlement))
 
@@ -16,8 +15,9 @@ import fcntl
 import json
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -178,8 +178,10 @@ def check_counted(
     """
     with ExitStack() as stack:
         nodes = [stack.enter_context(NodeClient(url.rstrip("/"))) for url in node_urls]
+        receipts = list(kept)
         checker = _Checker(nodes, epoch, domain, report_hash, merge_delay_s)
-        return [checker.check(one) for one in kept]
+        checker.look_for(receipts)
+        return [checker.check(one) for one in receipts]
 
 
 class _Checker:
@@ -197,12 +199,20 @@ class _Checker:
         self._epoch = epoch
         self._domain = domain
         self._merge_delay_s = merge_delay_s
-        self._hashes: dict[bytes, list[bytes] | str] = {}
+        self._wanted: defaultdict[bytes, set[int]] = defaultdict(set)
+        self._hashes: dict[bytes, dict[int, bytes] | str] = {}
         self._lanes: FinalizedLanes | str
         try:
             self._lanes = fetch_finalized_lanes(nodes, epoch, report_hash)
         except (NodeUnavailable, NodeRefused) as error:
             self._lanes = str(error)
+
+    def look_for(self, kept: Iterable[KeptReceipt]) -> None:
+        """Say which receipts will be asked about: no other hashes are kept."""
+        for one in kept:
+            with suppress(InputRejected):
+                receipt, _ = decode_signed_receipt(one.text)
+                self._wanted[receipt.lane].add(receipt.seq)
 
     def check(self, kept: KeptReceipt) -> Finding:
         try:
@@ -233,10 +243,11 @@ class _Checker:
         merged_by_ms = receipt.issued_at_ms + self._merge_delay_s * 1000
         return Verdict.HIDDEN if merged_by_ms <= period_end_s * 1000 else Verdict.NOT_DUE
 
-    def _hashes_of(self, lane: bytes) -> list[bytes] | str:
+    def _hashes_of(self, lane: bytes) -> dict[int, bytes] | str:
         if lane not in self._hashes and not isinstance(self._lanes, str):
             try:
-                self._hashes[lane] = fetch_receipt_hashes(self._nodes, self._lanes.heads[lane])
+                head = self._lanes.heads[lane]
+                self._hashes[lane] = fetch_receipt_hashes(self._nodes, head, self._wanted[lane])
             except NodeUnavailable as error:
                 self._hashes[lane] = str(error)
         return self._hashes[lane]

@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
+import httpx
 import pytest
+from usufruct_meter.chain.rpc import ChainUnavailable
+from usufruct_meter.chain.views import ChainView, LaneOnChain, Neighbors
 from usufruct_meter.cli import main
+from usufruct_meter.http_request import request_sha256
 from usufruct_meter.lane import Lane
 from usufruct_meter.shipper import Shipper
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
-from usufruct_meter.verify import KeptReceipt, ReceiptBook, Verdict, check_counted
+from usufruct_meter.verify import Finding, KeptReceipt, ReceiptBook, Verdict, check_counted
+from usufruct_meter.verify_chain import check_on_chain
 from usufruct_protocol.bundle import pack_lanes, unpack_lanes
+from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.signing import checksum_address
+from usufruct_protocol.terms import LaneRegistration
 
 from tests.integration.meter_node import DOMAIN, StandInNode, free_port, serving
 from tests.unit.meter.lane_kit import CHAIN_ID, EPOCH_SECONDS, GENESIS_S, SETTLEMENT, Clock, new_lane
@@ -124,6 +132,108 @@ def test_hashes_that_do_not_fit_are_not_believed(
 def test_without_an_answer_nothing_is_claimed(receipts: list[SignedReceipt]) -> None:
     dead = StandInNode(free_port())
     assert verdicts([receipts[0].text], [dead]) == [Verdict.COULD_NOT_CHECK]
+
+
+@dataclass
+class StandInView:
+    """A chain that has finalized epoch 1, and knows lanes 0 and 1."""
+
+    report_hash_1: bytes
+    lanes: list[bytes]
+    merge_delay_s: int = 2
+    revoked_at_s: int = 0
+
+    def last_epoch(self) -> int:
+        return 1
+
+    def report_hash(self, epoch: int) -> bytes | None:
+        return self.report_hash_1 if epoch == 1 else None
+
+    def neighbors(self) -> Neighbors:
+        return Neighbors(b"", b"", b"", self.merge_delay_s, EPOCH_SECONDS)
+
+    def lane(self, lane: bytes) -> LaneOnChain | None:
+        if lane not in self.lanes:
+            return None
+        terms = LaneRegistration(lane, 1, 0, (GENESIS_S + 3 * EPOCH_SECONDS) * 1000, 10**12)
+        return LaneOnChain(self.lanes.index(lane), terms, self.revoked_at_s)
+
+
+def on_chain(texts: list[str], nodes: list[StandInNode], *views: StandInView) -> list[Finding]:
+    kept = map(KeptReceipt, texts)
+    return check_on_chain(kept, [node.url for node in nodes], cast(list[ChainView], views), DOMAIN)
+
+
+def test_the_chains_report_decides_and_what_is_overdue_is_called_hidden(
+    tmp_path: Path, receipts: list[SignedReceipt], nodes: list[StandInNode]
+) -> None:
+    lanes = [receipts[0].receipt.lane, receipts[-1].receipt.lane]
+    view = StandInView(nodes[0].finalize(1, lanes), lanes)
+    nodes[1].finalize(1, lanes[::-1])  # another report: a lie, or a rejected attempt
+    end_ms = (GENESIS_S + EPOCH_SECONDS) * 1000
+    with Lane.open(tmp_path / "lane-0.json", clock_ms=Clock()) as lane:
+        times = (end_ms - 2_000, end_ms - 1_999, end_ms, (GENESIS_S + 3 * EPOCH_SECONDS) * 1000)
+        uncounted = [lane.meter(1, at_ms=at).text for at in times]
+    found = on_chain([receipts[3].text, *uncounted], [nodes[1], nodes[0]], view)
+    assert [one.verdict for one in found] == [
+        Verdict.COUNTED,
+        Verdict.HIDDEN,
+        Verdict.NOT_DUE,
+        Verdict.NOT_DUE,
+        Verdict.DIFFERS,
+    ]
+    assert "validity" in found[-1].detail
+    view.revoked_at_s = 77
+    revoked = on_chain(uncounted[:1], nodes, view)[0]
+    assert revoked.detail.endswith("revoked on chain at 77")
+
+
+def test_endpoints_that_disagree_decide_nothing(
+    receipts: list[SignedReceipt], nodes: list[StandInNode]
+) -> None:
+    lanes = [receipts[0].receipt.lane]
+    views = [StandInView(bytes(31) + bytes((number,)), lanes) for number in (1, 2)]
+    with pytest.raises(ChainUnavailable, match="disagree"):
+        on_chain([receipts[0].text], nodes, *views)
+
+
+def test_an_http_client_keeps_every_receipt_with_its_request(
+    tmp_path: Path, receipts: list[SignedReceipt]
+) -> None:
+    signed = receipts[0]
+    book = ReceiptBook(tmp_path / "book")
+
+    class Model(httpx.BaseTransport):
+        def handle_request(self, request: httpx.Request) -> httpx.Response:
+            headers = {"Usage-Receipt": signed.text, "Usage-Receipt-Salt": signed.request_salt.hex()}
+            return httpx.Response(200, headers=headers if request.url.path == "/v1/ask" else {})
+
+    hooks = {"response": [book.keep_response]}
+    with httpx.Client(transport=Model(), event_hooks=hooks) as client:
+        client.post("http://model/v1/ask?deep=1", content=b"why", headers={"Idempotency-Key": "k"})
+        client.post("http://model/v1/ask", content=iter([b"a", b"b"]))
+        client.get("http://model/free")
+    with_request, without = book.receipts()
+    digest = request_sha256("POST", "/v1/ask?deep=1", b"why", "k").hex()
+    assert with_request == KeptReceipt(signed.text, signed.request_salt.hex(), digest)
+    assert without == KeptReceipt(signed.text, signed.request_salt.hex())
+
+
+def test_a_crash_while_keeping_costs_that_receipt_alone(
+    tmp_path: Path, receipts: list[SignedReceipt], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "book"
+    book = ReceiptBook(path)
+    book.keep(receipts[0].text)
+    whole = path.read_bytes()
+    path.write_bytes(whole + whole[:100])
+    assert [one.text for one in book.receipts()] == [receipts[0].text]
+    book.keep(receipts[1].text)
+    assert [one.text for one in book.receipts()] == [receipts[0].text, receipts[1].text]
+    assert "cut short" in caplog.text
+    path.write_bytes(whole + b"[1, 2]\n")
+    with pytest.raises(InputRejected, match="book:2: not a kept receipt"):
+        book.receipts()
 
 
 def test_the_command_says_it_in_exit_codes(
