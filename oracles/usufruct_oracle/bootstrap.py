@@ -24,11 +24,13 @@ from usufruct_oracle.dispute_chain import DisputeClient
 from usufruct_oracle.disputes import Disputes
 from usufruct_oracle.epoch import EpochLoop
 from usufruct_oracle.guards import Guards, Surroundings
+from usufruct_oracle.health import Health, free_bytes_beside
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
 from usufruct_oracle.keys import close_signer, open_signer
 from usufruct_oracle.lane_sync import LaneSync
+from usufruct_oracle.logs import Redactor, secrets_of
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.payment import Payment
 from usufruct_oracle.peer_auth import PeerAuth
@@ -38,6 +40,7 @@ from usufruct_oracle.reporting import Reporting
 from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.status import NodeStatus
+from usufruct_oracle.status_metrics import StatusCollector
 from usufruct_oracle.store import Store
 from usufruct_oracle.submission import Stagger, Submission
 from usufruct_oracle.vectors import Vectors
@@ -59,6 +62,7 @@ class Node:
     writer: IntakeWriter
     peers: Peers
     metrics: Metrics
+    health: Health
     signer: Signer | None
 
     def close(self) -> None:
@@ -138,7 +142,7 @@ def bootstrap(settings: Settings) -> Node:
     store = Store(settings.database, exclusive=True)
     try:
         store.bind_identity(identity)
-        status = NodeStatus()
+        status = NodeStatus(redact=Redactor(secrets_of(settings)))
         writer = IntakeWriter(store, Intake(access.domain_separator, status.present_s), metrics)
         registry = Registry(store, ChainClient(access.contracts, None))
         auth = PeerAuth(access.domain_separator, own_address, access.signer, registry.signers)
@@ -182,8 +186,23 @@ def bootstrap(settings: Settings) -> Node:
         acks = Acknowledging(
             store, access.domain_separator, access.signer, status.head_time_s, adoption.finalized_head
         )
-        app = NodeHttp(store, writer, registry, rosters, auth, status, acks, own_address, {**identity}).app()
+        health = Health(status, store, free_bytes_beside(settings.database))
+        metrics.watch(StatusCollector(status, store, health.free_bytes))
+        app = NodeHttp(
+            store,
+            writer,
+            registry,
+            rosters,
+            auth,
+            status,
+            acks,
+            own_address,
+            {**identity},
+            health=health,
+            metrics=metrics,
+            shares=settings.serving.shares,
+        ).app()
     except BaseException:
         store.close()
         raise
-    return Node(settings, loop, app, status, store, writer, peers, metrics, access.signer)
+    return Node(settings, loop, app, status, store, writer, peers, metrics, health, access.signer)

@@ -122,6 +122,8 @@ class EpochLoop:
             is_frozen=cutoff is not None,
             is_pending=state.pending,
             is_paying=is_paying,
+            period_end_s=state.last_period_end_s + self._epoch_seconds,
+            finalizable_at_s=state.finalizable_at_s if state.pending else 0,
             open_disputes=self._disputes.open_count,
         )
 
@@ -203,7 +205,7 @@ class EpochLoop:
         attempt = attempt_at(
             head.timestamp_s, cutoff.time_s, self._settings.attempt_seconds, state.next_attempt
         )
-        self._status.looked(attempt=attempt)
+        self._status.looked(attempt=attempt, quorum=context.quorum)
         vector = self._vectors.obtain(context, attempt)
         if vector is not None:
             mine = self._reporting.obtain(context, vector)

@@ -305,6 +305,11 @@ def keep_rosters(db: Connection, roots: Collection[bytes]) -> None:
     db.executemany("DELETE FROM rosters WHERE root = ?", [(root,) for root in held if root not in roots])
 
 
+def has_roster(db: Connection, root: bytes) -> bool:
+    """Tell whether the roster with a root is held, without reading it."""
+    return db.execute("SELECT 1 FROM rosters WHERE root = ?", (root,)).fetchone() is not None
+
+
 def roster(db: Connection, root: bytes) -> bytes | None:
     """Return the canonical bytes of the roster with a root, or None."""
     row = db.execute("SELECT body FROM rosters WHERE root = ?", (root,)).fetchone()

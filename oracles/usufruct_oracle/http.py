@@ -159,17 +159,18 @@ class NodeHttp:
         return JSONResponse(answer)
 
     async def take_roster(self, request: Request) -> Response:
-        """PUT /v1/rosters/{license_id}: keep a roster whose root the steward has set on chain."""
+        """PUT /v1/rosters/{license_id}: hold the roster whose root the steward has set on chain."""
         self._refuse_when_halted()
         license_id = _number(request, "license_id", 32)
-        root = await run_in_threadpool(lambda: self._rosters.lacks(license_id, self._registry.at_head()))
-        if root is not None:
+        root = await run_in_threadpool(lambda: self._rosters.named(license_id, self._registry.at_head()))
+        # Nobody's bytes are read for a license that has no roster, or whose roster is here.
+        if not await run_in_threadpool(self._rosters.holds, root):
             if self._one_roster_at_a_time.locked():
                 raise Transient("another roster is being taken", hint="send it again in a moment")
             async with self._one_roster_at_a_time:
                 body = await read_body(request, MAX_ROSTER_BYTES, min_bytes_per_s=_ROSTER_BYTES_PER_S)
                 await run_in_threadpool(self._rosters.put, license_id, body, root)
-        return JSONResponse({"license_id": license_id})
+        return JSONResponse({"license_id": license_id, "root": hexed(root)})
 
     def status(self, _request: Request) -> Response:
         """GET /v1/status: whose node this is and what it is doing."""

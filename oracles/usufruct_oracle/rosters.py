@@ -27,20 +27,22 @@ class Rosters:
         self._peers = peers
         self._parsed: dict[bytes, Roster] = {}
 
-    def lacks(self, license_id: int, chain: ChainState) -> bytes | None:
-        """Return the root of a license's roster if this node does not hold it yet, else None.
+    def named(self, license_id: int, chain: ChainState) -> bytes:
+        """Return the root of a license's roster on chain. `chain` is the state at the head.
 
-        `chain` is the state at the head. Asked before a body is read: nobody's bytes are taken for a license
-        that has no roster, or whose roster is here.
         Raises: WrongRoster if the chain knows of none.
         """
-        root = next((state.roster_root for state in chain.licenses if state.license_id == license_id), None)
+        root = next((each.roster_root for each in chain.licenses if each.license_id == license_id), None)
         if root is None:
             raise WrongRoster(f"license {license_id} does not exist", hint="check the number in the path")
         if root == _NO_ROSTER:
             raise WrongRoster(f"license {license_id} has no roster on chain", hint="set it on chain first")
+        return root
+
+    def holds(self, root: bytes) -> bool:
+        """Tell whether the roster with a root is here."""
         with self._store.read() as db:
-            return None if epoch_store.roster(db, root) is not None else root
+            return epoch_store.has_roster(db, root)
 
     def put(self, license_id: int, body: bytes, root: bytes) -> None:
         """Keep a roster that a steward sends; `root` is the one on chain.
@@ -89,7 +91,7 @@ class Rosters:
 
     def _fetch(self, root: bytes) -> bool:
         with self._store.read() as db:
-            if epoch_store.roster(db, root) is not None:
+            if epoch_store.has_roster(db, root):
                 return True
         body = self._peers.first(lambda peer: peer.roster(root))
         if body is None:

@@ -15,6 +15,7 @@ from usufruct_protocol.errors import ConfigInvalid, InputRejected
 from usufruct_protocol.signing import parse_address
 
 from usufruct_oracle.guard_limits import GuardLimits
+from usufruct_oracle.serving import Serving
 
 _REQUIRED: Final = ("rpc_url", "deployment", "database", "peers", "attempt_seconds")
 _OPTIONAL: Final[Mapping[str, Any]] = {
@@ -34,6 +35,7 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
     "keep_restricted_epochs": 3,
     "approvals": "approvals",
     "guards": {},
+    "serving": {},
 }
 
 
@@ -82,6 +84,7 @@ class Settings:
     keep_restricted_epochs: finalized epochs whose rosters, accruals and usage lists are kept
     approvals:              folder in which `epoch approve` leaves what a person let pass
     guards:                 how unusual a report may be before a person is asked
+    serving:                limits for the outside, and where the operator finds metrics
     """
 
     rpc_url: str = field(repr=False)  # providers put their access key into it
@@ -100,6 +103,7 @@ class Settings:
     keep_restricted_epochs: int
     approvals: Path
     guards: GuardLimits
+    serving: Serving
 
     @classmethod
     def load(cls, path: Path) -> Settings:
@@ -148,6 +152,7 @@ class _Reader:
             keep_restricted_epochs=self._integer("keep_restricted_epochs", 2, 1_000_000),
             approvals=self._file("approvals"),
             guards=self._guards(),
+            serving=self._serving(),
         )
 
     def _bad(self, name: str, expected: str) -> ConfigInvalid:
@@ -196,6 +201,12 @@ class _Reader:
         if (self._data[name] is None) != (self._data[of] is None):
             there, missing = (of, name) if self._data[name] is None else (name, of)
             raise ConfigInvalid(f"{self._path}: {there} needs {missing} beside it")
+
+    def _serving(self) -> Serving:
+        try:
+            return Serving.from_json(self._data["serving"])
+        except InputRejected as error:
+            raise ConfigInvalid(f"{self._path}: {error}", hint=error.hint) from error
 
     def _guards(self) -> GuardLimits:
         try:

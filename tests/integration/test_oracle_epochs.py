@@ -292,7 +292,9 @@ def test_what_a_node_refuses_it_names(here: Committee) -> None:
     assert (garbage.status_code, garbage.json()["code"]) == (422, "input_rejected")
     large = here.http.post(f"{url}/v1/batches", content=bytes(9 * 1024 * 1024))
     assert (large.status_code, large.json()["code"]) == (413, "too_large")
-    wrong = here.http.put(f"{url}/v1/rosters/1", content=roster(1, 6).to_bytes())
+    held = here.http.put(f"{url}/v1/rosters/1", content=roster(1, 6).to_bytes())
+    assert (held.status_code, held.json()["root"]) == (200, "0x" + here.rosters[1].root.hex())
+    wrong = here.http.put(f"{url}/v1/rosters/99", content=roster(99, 6).to_bytes())
     assert (wrong.status_code, wrong.json()["code"]) == (422, "wrong_roster")
     assert here.network.get(0, "/v1/nothing").json()["code"] == "not_found"
     assert here.network.get(0, f"/v1/epochs/{2**70}").status_code == 422
