@@ -83,6 +83,15 @@ class Access:
     own_address: bytes
     domain_separator: bytes
 
+    @property
+    def identity(self) -> dict[str, str]:
+        """Whose node it is, in which deployment; its database is tied to it."""
+        return {
+            "signer": checksum_address(self.own_address),
+            "settlement": self.deployment.settlement,
+            "chain_id": str(self.deployment.chain_id),
+        }
+
 
 def open_access(settings: Settings) -> Access:
     """Read key and deployment, connect, and make sure that the contracts are those of the deployment file.
@@ -133,15 +142,10 @@ def bootstrap(settings: Settings) -> Node:
     """
     access = open_access(settings)
     deployment, own_address = access.deployment, access.own_address
-    identity = {
-        "signer": checksum_address(own_address),
-        "settlement": deployment.settlement,
-        "chain_id": str(deployment.chain_id),
-    }
     metrics = Metrics()
     store = Store(settings.database, exclusive=True)
     try:
-        store.bind_identity(identity)
+        store.bind_identity(access.identity)
         status = NodeStatus(redact=Redactor(secrets_of(settings)))
         writer = IntakeWriter(store, Intake(access.domain_separator, status.present_s), metrics)
         registry = Registry(store, ChainClient(access.contracts, None))
@@ -197,7 +201,7 @@ def bootstrap(settings: Settings) -> Node:
             status,
             acks,
             own_address,
-            {**identity},
+            {**access.identity, **settings.agreed},
             health=health,
             metrics=metrics,
             shares=settings.serving.shares,

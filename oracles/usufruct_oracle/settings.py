@@ -39,6 +39,8 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
 }
 
 
+AGREED: Final = ("grace_s", "finality_depth", "attempt_seconds")
+"""Settings that must be equal on all nodes, or they never sign the same."""
 _KEY_PLACES: Final = ("keystore_file", "signer_command", "key_file")
 
 
@@ -104,6 +106,11 @@ class Settings:
     approvals: Path
     guards: GuardLimits
     serving: Serving
+
+    @property
+    def agreed(self) -> dict[str, int]:
+        """The settings that must be equal on all nodes."""
+        return {name: getattr(self, name) for name in AGREED}
 
     @classmethod
     def load(cls, path: Path) -> Settings:

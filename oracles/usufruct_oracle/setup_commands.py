@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -23,7 +24,7 @@ from usufruct_oracle.console import (
 )
 from usufruct_oracle.keys import close_signer, keep_new_key
 from usufruct_oracle.keystore import new_private_key, write_plain_key
-from usufruct_oracle.preflight import FAIL, OK, WARN, preflight
+from usufruct_oracle.preflight import FAIL, WARN, Readiness, preflight
 from usufruct_oracle.settings import Settings
 
 _CONFIG = "node.json"
@@ -71,28 +72,40 @@ def init(
 
 
 def preflight_command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
-    """Check chain, key, gas, peers and database before running."""
+    """Check chain, key, gas, clock, peers, settings and database; exit 1 unless this node is ready."""
     with reported():
         settings = Settings.load(config)
         access = open_access(settings)
         try:
-            findings = list(preflight(settings, access))
+            found = preflight(settings, access)
         finally:
             close_signer(access.signer)
         if as_json:
             print_json(
-                [{"level": f.level, "what": f.what, "detail": f.detail, "hint": f.hint} for f in findings]
+                {
+                    "is_ready": found.is_ready,
+                    "is_at_risk": found.is_at_risk,
+                    "epoch": found.epoch,
+                    "signers": found.signer_count,
+                    "signers_up": found.signers_up,
+                    "findings": [asdict(finding) for finding in found.findings],
+                }
             )
         else:
-            for finding in findings:
-                say(f"{finding.level:<5} {finding.what:<18} {finding.detail}")
-                if finding.hint:
-                    say(f"{'':<24} hint: {finding.hint}")
-            counts = {level: sum(f.level == level for f in findings) for level in (OK, WARN, FAIL)}
-            verdict = "Not ready" if counts[FAIL] else "Ready"
-            say(f"{verdict} with {counts[WARN]} warnings, {counts[FAIL]} failures.")
-        if any(finding.level == FAIL for finding in findings):
+            _say_findings(found)
+        if not found.is_ready:
             raise typer.Exit(FOUND_WRONG)
+
+
+def _say_findings(found: Readiness) -> None:
+    for finding in found.findings:
+        say(f"{finding.level:<5} {finding.what:<14} {finding.detail}")
+        if finding.hint:
+            say(f"{'':<20} hint: {finding.hint}")
+    warnings, failures = (sum(each.level == level for each in found.findings) for level in (WARN, FAIL))
+    counts = f"{warnings} warning{'s' * (warnings != 1)}, {failures} failure{'s' * (failures != 1)}"
+    risk = f"Epoch {found.epoch} is {'' if found.is_at_risk else 'not '}at risk." if found.epoch else ""
+    say(f"{'Ready' if found.is_ready else 'Not ready'} with {counts}. {risk}".rstrip())
 
 
 def _peer_entry(text: str) -> tuple[str, str]:

@@ -157,9 +157,10 @@ def test_commands_that_only_look(here: Committee, final_epoch: int) -> None:
     assert (code, shown["report"]["epoch"], shown["is_bundle_held"]) == (0, final_epoch, True)
     assert command("epoch", "show", "--epoch", "99", *config)[0] == 2
     code, printed = command("preflight", "--json", *config)
-    findings = {finding["what"]: finding["level"] for finding in json.loads(printed)}
-    assert code == 0
-    assert findings["signer"] == findings["gas"] == findings["database"] == "ok"
+    found = json.loads(printed)
+    findings = {finding["what"]: finding["level"] for finding in found["findings"]}
+    assert (code, found["is_ready"], found["is_at_risk"], found["epoch"]) == (0, True, False, final_epoch + 1)
+    assert findings["signer"] == findings["gas"] == findings["database"] == findings["settings"] == "ok"
 
 
 def test_a_chain_that_is_away_is_worth_another_try(here: Committee, tmp_path: Path) -> None:
