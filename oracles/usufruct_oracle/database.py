@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from struct import Struct
 from typing import Any, Final, Protocol
+from urllib.parse import parse_qsl, urlsplit
+
+from usufruct_protocol.errors import InputRejected
 
 SCHEMA_VERSION: Final = 2
 # A row of `receipts` out of a 104-byte record: without the cumulative units, which follow from a checkpoint.
@@ -28,10 +31,21 @@ class PostgresUrl:
     url: str
     password_file: Path | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a password. Raises: InputRejected, without showing it."""
+        parts = urlsplit(self.url)
+        named = {name for name, _ in parse_qsl(parts.query, keep_blank_values=True)}
+        if parts.password is not None or named & {"password", "sslpassword"}:
+            raise InputRejected(
+                "a password in the database's URL",
+                hint="put it into a file and name that: database_password_file",
+            )
+
     def __str__(self) -> str:
         return self.url
 
 
+POSTGRES_SCHEMES: Final = ("postgresql://", "postgres://")
 Location = Path | PostgresUrl
 
 
@@ -66,6 +80,9 @@ class Engine(Protocol):
     name: str
     begin_write: str
     begin_read: str
+
+    def schema_version(self) -> int:
+        """Return the version of the tables, 0 while there are none. Raises: Transient."""
 
     def open_writer(self) -> Connection:
         """Return the one connection that writes; the node's exclusive lock is held from then on.

@@ -87,6 +87,14 @@ class PostgresEngine:
         self._location = location
         self._was_locked = False
 
+    def schema_version(self) -> int:
+        """See Engine."""
+        connection = self._connect()
+        try:
+            return _version(connection)
+        finally:
+            self.discard(connection)
+
     def open_writer(self) -> Connection:
         """See Engine. Raises: ConfigInvalid also for a server that does not keep what it acknowledges."""
         connection = self._connect()
@@ -103,7 +111,7 @@ class PostgresEngine:
     def open_reader(self) -> Connection:
         """See Engine."""
         connection = self._connect()
-        if _schema_version(connection) != SCHEMA_VERSION:
+        if _version(connection) != SCHEMA_VERSION:
             self.discard(connection)
             raise ConfigInvalid(
                 f"{self.name}: no database of this node", hint="run the node once, or check node.json"
@@ -114,9 +122,7 @@ class PostgresEngine:
         """See Engine. A transaction in which a statement failed would be undone without a word."""
         done = connection.execute("COMMIT")
         if cast("psycopg.Cursor[Any]", done).statusmessage != "COMMIT":
-            raise InvariantBroken(
-                f"{self.name}: a transaction was committed after one of its statements failed"
-            )
+            raise InvariantBroken(f"{self.name}: the commit undid a transaction whose statement had failed")
 
     def roll_back(self, connection: Connection) -> None:
         """See Engine."""
@@ -207,7 +213,7 @@ def _check_durability(connection: Connection, name: str) -> None:
         connection.execute("SET synchronous_commit = on")
 
 
-def _schema_version(connection: Connection) -> int:
+def _version(connection: Connection) -> int:
     """Return the version of the tables; 0 without any."""
     if connection.execute("SELECT to_regclass('schema_version')::text").fetchone()[0] is None:
         return 0
@@ -217,7 +223,7 @@ def _schema_version(connection: Connection) -> int:
 
 def _prepare(connection: PostgresConnection, name: str) -> None:
     """Make the tables, in one transaction. There is no earlier version to bring up to date yet."""
-    version = _schema_version(connection)
+    version = _version(connection)
     if version not in (0, SCHEMA_VERSION):
         raise Incompatible(
             f"{name} has schema version {version}, this node writes {SCHEMA_VERSION}",

@@ -73,6 +73,16 @@ class SqliteEngine:
         self._path = path
         self._lock_file: int | None = None
 
+    def schema_version(self) -> int:
+        """See Engine."""
+        if not self._path.exists():
+            return 0
+        connection = self._connect("rw")
+        try:
+            return _version(connection)
+        finally:
+            connection.close()
+
     def open_writer(self) -> Connection:
         """See Engine."""
         if self._lock_file is None:
@@ -166,9 +176,13 @@ def _take_lock(path: Path) -> int:
     return lock_file
 
 
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
 def _prepare(db: sqlite3.Connection, name: str) -> None:
     """Make the tables, or bring those of an earlier version up to date, in one transaction."""
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    version = _version(db)
     if version > SCHEMA_VERSION:
         raise Incompatible(
             f"{name} has schema version {version}, this node writes {SCHEMA_VERSION}",

@@ -171,9 +171,11 @@ class Store:
         self._engine.discard(connection)
 
 
-def exists(location: Location) -> bool:
-    """Tell whether there may be a database to read: a file that is there, or any server."""
-    return not isinstance(location, Path) or location.exists()
+def schema_version(location: Location) -> int:
+    """Return the version of a node's tables, 0 while there are none. Raises: ConfigInvalid, Transient."""
+    engine = _engine(location)
+    with engine.typed_errors():
+        return engine.schema_version()
 
 
 def _engine(location: Location) -> Engine:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing, suppress
+from pathlib import Path
 
+import psycopg
 import pytest
-from usufruct_oracle.database import PostgresUrl
-from usufruct_oracle.store import Store
+from usufruct_oracle import lane_store, postgres_engine
+from usufruct_oracle.database import Connection, PostgresUrl
+from usufruct_oracle.intake import Intake
+from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.store import Store, schema_version
+from usufruct_protocol.errors import ConfigInvalid, Incompatible, InvariantBroken, Transient
 
 from tests.postgres_server import PostgresServer
 from tests.unit.oracle.conftest import NewStore, lane, store, take  # noqa: F401  fixtures
+from tests.unit.oracle.lane_kit import DOMAIN, KitLane, record_tag
 from tests.unit.oracle.test_crash import *  # noqa: F403
 from tests.unit.oracle.test_epoch_store import *  # noqa: F403
 from tests.unit.oracle.test_intake import *  # noqa: F403
@@ -34,6 +44,14 @@ def database(server: PostgresServer) -> PostgresUrl:
 
 
 @pytest.fixture
+def opened(database: PostgresUrl) -> Iterator[Store]:
+    """A store on that database."""
+    made = Store(database, exclusive=True)
+    yield made
+    made.close()
+
+
+@pytest.fixture
 def new_store(server: PostgresServer, spare: list[PostgresUrl]) -> Iterator[NewStore]:
     opened: list[tuple[PostgresUrl, Store]] = []
 
@@ -47,3 +65,202 @@ def new_store(server: PostgresServer, spare: list[PostgresUrl]) -> Iterator[NewS
     for where, each in opened:
         each.close()
         spare.append(where)
+
+
+def rows(server: PostgresServer, where: PostgresUrl, query: bytes) -> list[tuple[object, ...]]:
+    """Look into a database from outside."""
+    with server.connect(where) as db:
+        return db.execute(query).fetchall()
+
+
+def add_name(db: Connection, name: str) -> None:
+    db.execute("INSERT INTO identity VALUES (?, ?)", (name, "x"))
+
+
+def write_name(opened: Store, name: str) -> None:
+    with opened.write() as db:
+        add_name(db, name)
+
+
+def names(opened: Store) -> list[str]:
+    with opened.read() as db:
+        return [row[0] for row in db.execute("SELECT name FROM identity ORDER BY name")]
+
+
+def test_both_schemas_have_the_same_tables_and_columns(
+    server: PostgresServer, database: PostgresUrl, tmp_path: Path
+) -> None:
+    Store(database, exclusive=True).close()
+    Store(tmp_path / "node.sqlite", exclusive=True).close()
+    types = {"bigint": "INTEGER", "bytea": "BLOB", "text": "TEXT"}
+    found = rows(
+        server,
+        database,
+        b"SELECT table_name, column_name, data_type, is_nullable = 'NO' FROM information_schema.columns "
+        b"JOIN pg_class ON relname = table_name WHERE table_schema = 'public' AND NOT relispartition "
+        b"AND relkind IN ('r', 'p') ORDER BY table_name, ordinal_position",
+    )
+    on_server = [
+        (table, column, types[str(kind)], not_null)
+        for table, column, kind, not_null in found
+        if table != "schema_version"
+    ]
+    with closing(sqlite3.connect(tmp_path / "node.sqlite")) as db:
+        tables = [
+            row[0] for row in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table' ORDER BY 1")
+        ]
+        in_file = [
+            # A primary key's columns cannot be null in either.
+            (table, column, kind, bool(not_null or key))
+            for table in tables
+            for _, column, kind, not_null, _, key in db.execute(f"PRAGMA table_info({table})")
+        ]
+    assert on_server == in_file
+
+
+def test_receipts_of_a_lane_lie_in_one_partition(
+    server: PostgresServer, database: PostgresUrl, opened: Store
+) -> None:
+    kits = [KitLane(number) for number in range(6)]
+    with opened.write() as db:
+        lane_store.put_lanes(db, [kit.state() for kit in kits])
+        for kit in kits:
+            kit.meter(*range(30), usage=[(record_tag(1), 1)])
+            assert Intake(DOMAIN).admit(db, kit.batch()).new_receipts == 30
+    spread = rows(server, database, b"SELECT lane_id, tableoid, count(*) FROM receipts GROUP BY 1, 2")
+    lists = rows(server, database, b"SELECT lane_id, tableoid, count(*) FROM openings GROUP BY 1, 2")
+    assert [count for _, _, count in spread] == [count for _, _, count in lists] == [30] * 6
+    assert len({partition for _, partition, _ in spread}) > 1
+
+
+def write_while_sessions_drop(server: PostgresServer, database: PostgresUrl, opened: Store) -> None:
+    with opened.write() as db:
+        add_name(db, "c")
+        server.drop_sessions(database)
+        with opened.write() as inner:  # a block inside a block never becomes a transaction of its own
+            add_name(inner, "d")
+
+
+def read_while_sessions_drop(server: PostgresServer, database: PostgresUrl, opened: Store) -> None:
+    with opened.read() as db:
+        server.drop_sessions(database)
+        db.execute("SELECT 1")
+
+
+def test_a_session_that_is_lost_costs_a_retry_and_no_more(
+    server: PostgresServer, database: PostgresUrl, opened: Store
+) -> None:
+    write_name(opened, "a")
+    assert names(opened) == ["a"]
+    assert server.drop_sessions(database) == 2
+    # Nothing was going on: nobody notices.
+    assert names(opened) == ["a"]
+    write_name(opened, "b")
+    # In the middle of a transaction: not durable, and said so; trying again works.
+    with pytest.raises(Transient):
+        write_while_sessions_drop(server, database, opened)
+    with pytest.raises(Transient):
+        read_while_sessions_drop(server, database, opened)
+    assert names(opened) == ["a", "b"]
+    write_name(opened, "c")
+    assert names(opened) == ["a", "b", "c"]
+
+
+def test_a_server_that_crashes_keeps_what_was_acknowledged(
+    server: PostgresServer, database: PostgresUrl, opened: Store
+) -> None:
+    kit = KitLane(3)
+    kit.meter(*range(40))
+    with opened.write() as db:
+        lane_store.put_lanes(db, [kit.state()])
+    writer = IntakeWriter(opened, Intake(DOMAIN))
+    assert writer.submit(kit.batch(0, 20)).result(30).count == 20
+    server.stop(signal.SIGKILL)
+    with pytest.raises(Transient):
+        writer.submit(kit.batch(20)).result(30)
+    with pytest.raises(Transient), opened.read():
+        pass
+    server.start()
+    assert writer.submit(kit.batch(20)).result(30).count == 40  # the node goes on by itself
+    writer.close()
+    with opened.read() as db:
+        (lane,) = lane_store.all_lanes(db)
+        assert lane_store.records(db, lane.lane_id, 0, 40) == kit.records
+
+
+def test_a_node_whose_session_was_lost_cannot_write_beside_the_next_one(
+    server: PostgresServer, database: PostgresUrl, opened: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(postgres_engine, "_LOCK_PATIENCE_S", 0.3)
+    write_name(opened, "first")
+    server.drop_sessions(database)
+    second = Store(database, exclusive=True)
+    write_name(second, "second")
+    with pytest.raises(Transient, match="another session holds the node's lock"):
+        write_name(opened, "late")
+    second.close()
+    write_name(opened, "free")
+    assert names(opened) == ["first", "free", "second"]
+
+
+def swallow_a_failure(opened: Store) -> None:
+    with opened.write() as db:
+        add_name(db, "a")
+        with suppress(psycopg.Error):
+            add_name(db, "a")
+
+
+def test_a_failed_statement_cannot_be_committed(opened: Store) -> None:
+    """PostgreSQL answers COMMIT with a silent ROLLBACK then; nothing may be acknowledged on it."""
+    with pytest.raises(InvariantBroken, match="commit undid"):
+        swallow_a_failure(opened)
+    assert names(opened) == []
+
+
+def test_commits_wait_for_the_disk_whatever_the_server_defaults_to(
+    server: PostgresServer, database: PostgresUrl
+) -> None:
+    with server.connect(database) as db:
+        db.execute(f"ALTER DATABASE {db.info.dbname} SET synchronous_commit = off".encode())
+    made = Store(database, exclusive=True)
+    with made.write() as db:
+        assert db.execute("SHOW synchronous_commit").fetchone() == ("on",)
+    made.close()
+
+
+def test_a_server_that_can_lose_commits_is_refused(server: PostgresServer, database: PostgresUrl) -> None:
+    server.stop()
+    server.start("-c", "fsync=off")
+    try:
+        with pytest.raises(ConfigInvalid, match="fsync = off"):
+            Store(database, exclusive=True)
+    finally:
+        server.stop()
+        server.start()
+
+
+def test_what_is_wrong_with_the_way_to_the_server_is_said(
+    server: PostgresServer, database: PostgresUrl, tmp_path: Path
+) -> None:
+    assert schema_version(database) == 0
+    with pytest.raises(ConfigInvalid, match="no database of this node"):
+        Store(database, exclusive=False)
+    wrong = tmp_path / "password"
+    wrong.touch(mode=0o600)
+    wrong.write_text("not-this-one", encoding="ascii")
+    with pytest.raises(Transient, match="password authentication failed") as caught:
+        Store(PostgresUrl(database.url, wrong), exclusive=True)
+    assert "not-this-one" not in str(caught.value)
+    nowhere = PostgresUrl(f"postgresql://node@/node?host={tmp_path}", wrong)
+    with pytest.raises(Transient, match="No such file"):
+        Store(nowhere, exclusive=True)
+    with pytest.raises(ConfigInvalid, match="invalid"):
+        Store(PostgresUrl("postgresql://node@/node?no_such_option=1", wrong), exclusive=True)
+
+
+def test_a_schema_of_a_later_version_is_left_alone(server: PostgresServer, database: PostgresUrl) -> None:
+    Store(database, exclusive=True).close()
+    with server.connect(database) as db:
+        db.execute("UPDATE schema_version SET version = 99")
+    with pytest.raises(Incompatible, match="schema version 99"):
+        Store(database, exclusive=True)
