@@ -41,7 +41,7 @@ from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.status_metrics import StatusCollector
-from usufruct_oracle.store import Store
+from usufruct_oracle.store import Store, schema_version
 from usufruct_oracle.submission import Stagger, Submission
 from usufruct_oracle.vectors import Vectors
 from usufruct_oracle.voting import Voting
@@ -125,7 +125,7 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
     access = open_access(settings)
     auth = PeerAuth(access.domain_separator, access.own_address, access.signer, frozenset)
     peers = Peers(settings.peers, access.own_address, auth, settings.peer_timeout_seconds)
-    store = Store(settings.database, exclusive=False) if settings.database.exists() else None
+    store = Store(settings.database, exclusive=False) if schema_version(settings.database) else None
     try:
         chain = ChainClient(access.contracts, None)
         yield Reading(access, chain, store, peers, BundleSources(store, peers))
@@ -133,6 +133,7 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
         peers.close()
         if store is not None:
             store.close()
+        close_signer(access.signer)
 
 
 def bootstrap(settings: Settings) -> Node:
@@ -150,8 +151,10 @@ def bootstrap(settings: Settings) -> Node:
         writer = IntakeWriter(store, Intake(access.domain_separator, status.present_s), metrics)
         registry = Registry(store, ChainClient(access.contracts, None))
         auth = PeerAuth(access.domain_separator, own_address, access.signer, registry.signers)
-        timeout_s = settings.peer_timeout_seconds
-        peers = Peers(settings.peers, own_address, auth, timeout_s, _PATIENCE_TIMEOUTS * timeout_s)
+        timeout_seconds = settings.peer_timeout_seconds
+        peers = Peers(
+            settings.peers, own_address, auth, timeout_seconds, _PATIENCE_TIMEOUTS * timeout_seconds
+        )
         rosters = Rosters(store, peers)
         sender = None if access.signer is None else Sender(access.contracts.w3, access.signer)
         chain = ChainClient(access.contracts, sender)

@@ -14,11 +14,13 @@ from typing import Any, Final
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 from usufruct_protocol.signing import parse_address
 
+from usufruct_oracle.database import POSTGRES_SCHEMES, Location, PostgresUrl
 from usufruct_oracle.guard_limits import GuardLimits
 from usufruct_oracle.serving import Serving
 
 _REQUIRED: Final = ("rpc_url", "deployment", "database", "peers", "attempt_seconds")
 _OPTIONAL: Final[Mapping[str, Any]] = {
+    "database_password_file": None,
     "key_file": None,
     "keystore_file": None,
     "passphrase_file": None,
@@ -75,6 +77,7 @@ Key = KeystoreKey | ExternalKey | PlainKey
 class Settings:
     """The settings of one node.
 
+    database:               a SQLite file, or a PostgreSQL server's database
     key:                    where the signer's key is; None runs the node dry: it checks and serves
                             everything, and neither signs nor sends
     peers:                  signer address → base URL, this node's own entry included or not
@@ -91,7 +94,7 @@ class Settings:
 
     rpc_url: str = field(repr=False)  # providers put their access key into it
     deployment: Path
-    database: Path
+    database: Location
     key: Key | None
     host: str
     port: int
@@ -145,7 +148,7 @@ class _Reader:
         return Settings(
             rpc_url=self._text("rpc_url"),
             deployment=self._file("deployment"),
-            database=self._file("database"),
+            database=self._database(),
             key=self._key(),
             host=self._text("host"),
             port=self._integer("port", 0, 65_535),
@@ -185,6 +188,20 @@ class _Reader:
         if type(value) not in (int, float) or not low <= value <= 86_400:
             raise self._bad(name, f"a number of seconds from {low} to 86400")
         return float(value)
+
+    def _database(self) -> Location:
+        password_file = self._data["database_password_file"]
+        if not self._text("database").startswith(POSTGRES_SCHEMES):
+            if password_file is not None:
+                raise ConfigInvalid(f"{self._path}: database_password_file, but the database is a file")
+            return self._file("database")
+        try:
+            return PostgresUrl(
+                self._text("database"),
+                None if password_file is None else self._file("database_password_file"),
+            )
+        except InputRejected as error:
+            raise ConfigInvalid(f"{self._path}: {error}", hint=error.hint) from error
 
     def _key(self) -> Key | None:
         given = [name for name in _KEY_PLACES if self._data[name] is not None]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from usufruct_oracle.database import PostgresUrl
 from usufruct_oracle.settings import ExternalKey, KeystoreKey, PlainKey, Settings
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.signing import address_of, checksum_address
@@ -96,3 +97,28 @@ def test_a_missing_setting_is_named(tmp_path: Path, name: str) -> None:
 def test_anything_but_an_object_is_refused(tmp_path: Path, content: str) -> None:
     with pytest.raises(ConfigInvalid):
         Settings.load(write(tmp_path, content))
+
+
+def test_a_database_is_a_file_or_a_server_whose_password_stands_in_a_file(tmp_path: Path) -> None:
+    url = "postgresql://node@db.example/usufruct?sslmode=verify-full"
+    where = {**GOOD, "database": url}
+    assert Settings.load(write(tmp_path, where)).database == PostgresUrl(url)
+    found = Settings.load(write(tmp_path, {**where, "database_password_file": "db.password"})).database
+    assert found == PostgresUrl(url, tmp_path / "db.password")
+
+
+@pytest.mark.parametrize(
+    ("change", "complaint"),
+    [
+        ({"database": "postgresql://node:hunter2@db.example/usufruct"}, "a password in the database's URL"),
+        (
+            {"database": "postgres://db.example/usufruct?user=a&password=hunter2"},
+            "a password in the database",
+        ),
+        ({"database_password_file": "db.password"}, "but the database is a file"),
+    ],
+)
+def test_a_password_has_no_other_place(tmp_path: Path, change: dict[str, str], complaint: str) -> None:
+    with pytest.raises(ConfigInvalid, match=complaint) as caught:
+        Settings.load(write(tmp_path, {**GOOD, **change}))
+    assert "hunter2" not in f"{caught.value} {caught.value.hint}"
