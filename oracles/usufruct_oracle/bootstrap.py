@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from starlette.types import ASGIApp
 from usufruct_chain.connection import chain_id_of, connect
@@ -38,6 +39,7 @@ from usufruct_oracle.peers import Peers
 from usufruct_oracle.registry import Registry
 from usufruct_oracle.reporting import Reporting
 from usufruct_oracle.rosters import Rosters
+from usufruct_oracle.sending import open_sender
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.status_metrics import StatusCollector
@@ -64,9 +66,12 @@ class Node:
     metrics: Metrics
     health: Health
     signer: Signer | None
+    sender: Sender | None
 
     def close(self) -> None:
         """Finish what waits and release everything."""
+        if self.sender is not None:
+            self.sender.close()
         self.writer.close()
         self.peers.close()
         self.store.close()
@@ -92,15 +97,27 @@ class Access:
             "chain_id": str(self.deployment.chain_id),
         }
 
+    def open_sender(self, journal: Path, metrics: Metrics) -> Sender | None:
+        """Return what sends this signer's transactions, or None in a dry run. Raises: ConfigInvalid."""
+        if self.signer is None:
+            return None
+        return open_sender(self.contracts.w3, self.signer, self.deployment.chain_id, journal, metrics)
 
-def open_access(settings: Settings) -> Access:
+
+def open_access(settings: Settings, metrics: Metrics | None = None) -> Access:
     """Read key and deployment, connect, and make sure that the contracts are those of the deployment file.
 
     Raises: ConfigInvalid, Transient.
     """
     signer = open_signer(settings)
     deployment = Deployment.load(settings.deployment)
-    contracts = open_contracts(connect(settings.rpc_url), deployment)
+    counted = (metrics or Metrics()).rpc_requests
+    w3 = connect(
+        settings.rpc_urls,
+        chain_id=deployment.chain_id,
+        observer=lambda place, outcome: counted.labels(str(place), outcome).inc(),
+    )
+    contracts = open_contracts(w3, deployment)
     own_address = ZERO_ADDRESS if signer is None else signer.address
     return Access(deployment, contracts, signer, own_address, settlement_domain(deployment))
 
@@ -141,10 +158,11 @@ def bootstrap(settings: Settings) -> Node:
 
     Raises: ConfigInvalid; Incompatible if the database belongs to another node; Transient.
     """
-    access = open_access(settings)
-    deployment, own_address = access.deployment, access.own_address
     metrics = Metrics()
+    access = open_access(settings, metrics)
+    deployment, own_address = access.deployment, access.own_address
     store = Store(settings.database, exclusive=True)
+    sender = None
     try:
         store.bind_identity(access.identity)
         status = NodeStatus(redact=Redactor(secrets_of(settings)))
@@ -156,7 +174,7 @@ def bootstrap(settings: Settings) -> Node:
             settings.peers, own_address, auth, timeout_seconds, _PATIENCE_TIMEOUTS * timeout_seconds
         )
         rosters = Rosters(store, peers)
-        sender = None if access.signer is None else Sender(access.contracts.w3, access.signer)
+        sender = access.open_sender(settings.pending_transaction, metrics)
         chain = ChainClient(access.contracts, sender)
         patience_seconds = min(settings.attempt_seconds / 4, _PATIENCE_POLLS * settings.poll_seconds)
         stagger = Stagger(settings.stagger_seconds)
@@ -185,7 +203,7 @@ def bootstrap(settings: Settings) -> Node:
             Voting(store, peers, access.domain_separator, access.signer, guards),
             Disputes(store, peers, disputes, stagger, access.domain_separator, metrics),
             Submission(chain, stagger),
-            Payment(store, chain, stagger),
+            Payment(store, chain, stagger, settings.finality_depth),
             status,
             own_address,
             deployment.epoch_seconds,
@@ -210,6 +228,8 @@ def bootstrap(settings: Settings) -> Node:
             shares=settings.serving.shares,
         ).app()
     except BaseException:
+        if sender is not None:
+            sender.close()
         store.close()
         raise
-    return Node(settings, loop, app, status, store, writer, peers, metrics, health, access.signer)
+    return Node(settings, loop, app, status, store, writer, peers, metrics, health, access.signer, sender)

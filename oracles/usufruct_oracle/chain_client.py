@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Protocol
 
 from usufruct_chain.calls import finalize_report, issue_reserve, pay_range, range_gas, submit_report
+from usufruct_chain.connection import require_agreement
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.onchain import Block, SettlementState, SubmittedReport
 from usufruct_chain.reader import Reader
@@ -36,7 +37,7 @@ class Chain(Protocol):
     ) -> Block | None: ...
     def report_hash(self, epoch: int) -> bytes: ...
     def submitted(self, epoch: int) -> SubmittedReport | None: ...
-    def paid_bits(self, tree_id: int, count: int) -> int: ...
+    def paid_bits(self, tree_id: int, count: int, depth: int = 0) -> int: ...
     def submit(self, report: EpochReport, signatures: Mapping[int, bytes]) -> None: ...
     def finalize(self, report: EpochReport) -> None: ...
     def issue_reserve(self, report: EpochReport) -> None: ...
@@ -71,8 +72,14 @@ class ChainClient:
     def find_cutoff(
         self, period_end_s: int, grace_s: int, after_block: int, finality_depth: int
     ) -> Block | None:
-        """Return the cut-off block of a period, or None if it does not exist yet."""
-        return self._reader.find_cutoff(period_end_s, grace_s, after_block, finality_depth)
+        """Return the cut-off block of a period, or None if it does not exist yet.
+
+        Everything is computed from it, so most endpoints must have it. Raises: Transient if they do not.
+        """
+        found = self._reader.find_cutoff(period_end_s, grace_s, after_block, finality_depth)
+        if found is not None:
+            require_agreement(self._contracts.w3, found.number, found.hash)
+        return found
 
     def report_hash(self, epoch: int) -> bytes:
         """Return the hash of the pending or finalized report of an epoch; zeros if there is none."""
@@ -82,9 +89,12 @@ class ChainClient:
         """Return the pending or finalized report of an epoch as it was posted, checked against its hash."""
         return self._reader.report_calldata(epoch)
 
-    def paid_bits(self, tree_id: int, count: int) -> int:
-        """Return which of a tree's notes are paid, as one number: bit i is note i."""
-        words = self._reader.paid_bits(tree_id, -(-count // _BITS))
+    def paid_bits(self, tree_id: int, count: int, depth: int = 0) -> int:
+        """Return which of a tree's notes were paid so many blocks ago, as one number: bit i is note i."""
+        at = self._reader.head()
+        if depth:
+            at = self._reader.block(max(at.number - depth, 0))
+        words = self._reader.paid_bits(tree_id, -(-count // _BITS), at.hash)
         return int.from_bytes(b"".join(word.to_bytes(_BITS // 8, "little") for word in words), "little")
 
     def submit(self, report: EpochReport, signatures: Mapping[int, bytes]) -> None:

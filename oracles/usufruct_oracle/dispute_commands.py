@@ -5,15 +5,16 @@ A running node answers by itself; these are for when it does not run, or cannot.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from usufruct_chain.disputes import Dispute, Question
 from usufruct_chain.onchain import Block, SubmittedReport
-from usufruct_chain.sender import Sender
-from usufruct_protocol.errors import ConfigInvalid, InputRejected, UsufructError
+from usufruct_protocol.errors import InputRejected, UsufructError
 from usufruct_protocol.signing import checksum_address
 
 from usufruct_oracle.bootstrap import Reading, open_reading
@@ -28,6 +29,7 @@ from usufruct_oracle.console import (
 )
 from usufruct_oracle.dispute_chain import DisputeClient
 from usufruct_oracle.disputes import Answers
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.shown_heads import ShownHeads
 from usufruct_oracle.wire_json import hexed
@@ -76,8 +78,7 @@ def dispute_answer(dispute: DisputeOption = None, config: ConfigOption = DEFAULT
 
     Exit code 1 if one could not be answered.
     """
-    with reported(), open_reading(Settings.load(config)) as reading:
-        client = DisputeClient(reading.access.contracts, _sender(reading))
+    with reported(), _sending(config) as (reading, client):
         pending = _look(reading, client)
         wanted = [asked for asked in pending.opened if not dispute or hexed(asked.dispute_id) in dispute]
         unknown = sorted(set(dispute or ()) - {hexed(asked.dispute_id) for asked in wanted})
@@ -100,13 +101,25 @@ def dispute_answer(dispute: DisputeOption = None, config: ConfigOption = DEFAULT
 @dispute_app.command("collect")
 def dispute_collect(config: ConfigOption = DEFAULT_CONFIG) -> None:
     """Have this node's account paid what its answers have earned."""
-    with reported(), open_reading(Settings.load(config)) as reading:
-        client = DisputeClient(reading.access.contracts, _sender(reading))
+    with reported(), _sending(config) as (reading, client):
         own_address = reading.access.own_address
         credit = client.credit(own_address)
         if credit:
             client.collect(own_address)
         say(f"{credit} base units paid to {checksum_address(own_address)}")
+
+
+@contextmanager
+def _sending(config: Path) -> Iterator[tuple[Reading, DisputeClient]]:
+    """Open what reads and, with the node's key, what answers. Raises: ConfigInvalid while the node runs."""
+    settings = Settings.load(config)
+    with open_reading(settings) as reading:
+        sender = reading.access.open_sender(settings.pending_transaction, Metrics())
+        try:
+            yield reading, DisputeClient(reading.access.contracts, sender)
+        finally:
+            if sender is not None:
+                sender.close()
 
 
 def _look(reading: Reading, client: DisputeClient) -> _Pending:
@@ -130,12 +143,6 @@ def _answers(reading: Reading, client: DisputeClient, submitted: SubmittedReport
         lambda point: client.anchor_signature(point, head),
     )
     return Answers(client, heads, report, reading.chain.read(report.cutoff_block_hash).lanes)
-
-
-def _sender(reading: Reading) -> Sender:
-    if reading.access.signer is None:
-        raise ConfigInvalid("this node has no key and sends nothing", hint="set a key in node.json")
-    return Sender(reading.access.contracts.w3, reading.access.signer)
 
 
 def _content(asked: Dispute) -> dict[str, Any]:

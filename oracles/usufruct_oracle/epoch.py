@@ -9,6 +9,8 @@ the next begins. There is no other memory: a node that is killed anywhere goes o
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from usufruct_chain.onchain import Block, SettlementState
@@ -103,14 +105,21 @@ class EpochLoop:
         cutoff = self._cutoff(epoch, state)
         context = self._open(epoch, state, cutoff)
         pending_hash, mine = self._pending(context, state)
-        # Before anything that can wait: an unanswered dispute costs all signers their bonds.
-        is_disputed = context is not None and mine is not None and self._disputes.step(context, mine, head)
-        is_paying = self._pay(context)
-        if context is not None and cutoff is not None:
-            if state.pending:
-                self._finalize(context, state, head, pending_hash, mine)
-            else:
-                self._report(context, state, cutoff, head)
+        is_disputed = is_paying = True
+        failures: list[Transient] = []
+        # No step may keep the others from theirs, least of all an account without gas the signature.
+        with _put_off(failures):
+            is_disputed = (
+                context is not None and mine is not None and self._disputes.step(context, mine, head)
+            )
+        with _put_off(failures):
+            if context is not None and cutoff is not None:
+                if state.pending:
+                    self._finalize(context, state, head, pending_hash, mine)
+                else:
+                    self._report(context, state, cutoff, head)
+        with _put_off(failures):
+            is_paying = self._pay(context)
         is_waiting = state.pending and not is_disputed and head.timestamp_s < state.finalizable_at_s
         if not is_paying and (context is None or is_waiting):
             self._idle_at = head.hash  # only a new block can give this node something to do
@@ -126,6 +135,8 @@ class EpochLoop:
             finalizable_at_s=state.finalizable_at_s if state.pending else 0,
             open_disputes=self._disputes.open_count,
         )
+        if failures:
+            raise failures[0]
 
     def _set_signing_floor(self, epoch: int, state: SettlementState, head: Block) -> None:
         """Decide once, for a new database, from which epoch on this node signs.
@@ -269,3 +280,12 @@ class EpochLoop:
         signers = context.chain.signers if context is not None else tuple(sorted(self._registry.signers()))
         own_index = signers.index(self._own_address) if self._own_address in signers else None
         return self._payment.step(own_index, len(signers))
+
+
+@contextmanager
+def _put_off(failures: list[Transient]) -> Iterator[None]:
+    """Collect what a step could not do just now, so that the next ones have their turn."""
+    try:
+        yield
+    except Transient as error:
+        failures.append(error)

@@ -42,8 +42,14 @@ class Payment:
     """
 
     def __init__(
-        self, store: Store, chain: Chain, stagger: Stagger, clock: Callable[[], float] = time.monotonic
+        self,
+        store: Store,
+        chain: Chain,
+        stagger: Stagger,
+        finality_depth: int = 0,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._finality_depth = finality_depth
         self._store = store
         self._chain = chain
         self._stagger = stagger
@@ -60,10 +66,9 @@ class Payment:
         if not due:
             self._work = None
             return False
-        self._pay(due[0], own_index, signer_count)
-        return True
+        return self._pay(due[0], own_index, signer_count)
 
-    def _pay(self, final: Finalized, own_index: int, signer_count: int) -> None:
+    def _pay(self, final: Finalized, own_index: int, signer_count: int) -> bool:
         tree_id = 2 * final.epoch
         paid = self._chain.paid_bits(tree_id, final.note_count)
         ranges = range_plan(final.note_count)
@@ -73,14 +78,11 @@ class Payment:
             if not _all_paid(paid, start, min(1 << log2, final.note_count - start))
         ]
         if not open_ranges:
-            with self._store.write() as db:
-                epoch_store.set_paid(db, final.epoch)
-            _log.info("epoch %d: all %d notes are paid", final.epoch, final.note_count)
-            return
+            return self._close(final, tree_id)
         work = self._load(final)
         if all(number in work.refused for number, _, _ in open_ranges):
             self._rest(final.epoch)
-            return
+            return True
         sent = 0
         for number, start, log2 in open_ranges:
             rank = (own_index - final.epoch - number) % signer_count
@@ -89,6 +91,18 @@ class Payment:
                 continue
             self._pay_range(tree_id, number, start, log2, work)
             sent += 1
+        return True
+
+    def _close(self, final: Finalized, tree_id: int) -> bool:
+        """Be done with an epoch, once no reorganization can take its payments back."""
+        is_final = not self._finality_depth or _all_paid(
+            self._chain.paid_bits(tree_id, final.note_count, self._finality_depth), 0, final.note_count
+        )
+        if is_final:
+            with self._store.write() as db:
+                epoch_store.set_paid(db, final.epoch)
+            _log.info("epoch %d: all %d notes are paid", final.epoch, final.note_count)
+        return is_final
 
     def _pay_range(self, tree_id: int, number: int, start: int, log2: int, work: _Work) -> None:
         """Pay one range if that moves anything; a range that moves nothing costs no gas."""

@@ -37,6 +37,7 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
     "keep_restricted_epochs": 3,
     "approvals": "approvals",
     "guards": {},
+    "pending_transaction": "pending-transaction.json",
     "serving": {},
 }
 
@@ -81,6 +82,8 @@ class Settings:
     key:                    where the signer's key is; None runs the node dry: it checks and serves
                             everything, and neither signs nor sends
     peers:                  signer address → base URL, this node's own entry included or not
+    rpc_urls:               endpoints of the chain, in order of preference; three outvote a wrong one
+    pending_transaction:    file that keeps the transaction whose outcome is not known yet
     grace_s:                chain seconds between a period's end and its cut-off; equal on all nodes
     finality_depth:         blocks below the head at which a block counts as final; equal on all nodes
     attempt_seconds:        chain seconds until the next signer may propose; equal on all nodes
@@ -92,7 +95,7 @@ class Settings:
     serving:                limits for the outside, and where the operator finds metrics
     """
 
-    rpc_url: str = field(repr=False)  # providers put their access key into it
+    rpc_urls: tuple[str, ...] = field(repr=False)  # providers put their access key into them
     deployment: Path
     database: Location
     key: Key | None
@@ -108,6 +111,7 @@ class Settings:
     keep_restricted_epochs: int
     approvals: Path
     guards: GuardLimits
+    pending_transaction: Path
     serving: Serving
 
     @property
@@ -146,7 +150,7 @@ class _Reader:
 
     def settings(self) -> Settings:
         return Settings(
-            rpc_url=self._text("rpc_url"),
+            rpc_urls=self._urls("rpc_url"),
             deployment=self._file("deployment"),
             database=self._database(),
             key=self._key(),
@@ -162,6 +166,7 @@ class _Reader:
             keep_restricted_epochs=self._integer("keep_restricted_epochs", 2, 1_000_000),
             approvals=self._file("approvals"),
             guards=self._guards(),
+            pending_transaction=self._file("pending_transaction"),
             serving=self._serving(),
         )
 
@@ -173,6 +178,16 @@ class _Reader:
         if not isinstance(value, str) or not value or value.startswith("<"):
             raise self._bad(name, "a text, not empty and not a placeholder")
         return value
+
+    def _urls(self, name: str) -> tuple[str, ...]:
+        value = self._data[name]
+        urls = value if isinstance(value, list) and value else [value]
+        for url in urls:
+            if not isinstance(url, str) or not url or url.startswith("<"):
+                raise self._bad(name, "a URL or a list of URLs, none empty and none a placeholder")
+        if len(set(urls)) != len(urls):
+            raise ConfigInvalid(f"{self._path}: {name} names an endpoint twice")
+        return tuple(urls)
 
     def _file(self, name: str) -> Path:
         return self._path.parent / self._text(name)

@@ -1,8 +1,9 @@
-"""One HTTP connection to a chain endpoint, and the check that it is the right chain."""
+"""HTTP connections to the endpoints of a chain, and the check that it is the right chain."""
 
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import requests
@@ -10,20 +11,48 @@ from requests.adapters import HTTPAdapter
 from usufruct_protocol.errors import ConfigInvalid
 from web3 import HTTPProvider, Web3
 
-from usufruct_chain.rpc import Rpc, quantity
+from usufruct_chain.endpoints import Endpoints, Observer
+from usufruct_chain.rpc import Rpc, hexed, quantity
 
 CONNECT_TIMEOUT_S = 5.0
 ANSWER_TIMEOUT_S = 20.0
 CONNECTIONS_KEPT = 8
 
 
-def connect(rpc_url: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Web3:
-    """Return a connection that nothing has been sent over yet.
+def connect(
+    rpc_urls: str | Sequence[str],
+    *,
+    timeout_s: float = ANSWER_TIMEOUT_S,
+    chain_id: int | None = None,
+    observer: Observer | None = None,
+) -> Web3:
+    """Return a connection that nothing has been sent over yet; several URLs stand in for each other in order.
 
-    One HTTP session serves all threads and stays open between requests. Requests are not repeated here:
-    whoever asked knows whether to (Transient). Proxy settings of the environment apply, except to loopback.
-    Raises: ConfigInvalid unless the URL is http or https with a host.
+    One HTTP session per endpoint serves all threads and stays open between requests. A request is repeated at
+    another endpoint, never at the same one: whoever asked knows whether to (Transient). Endpoints of another
+    chain than `chain_id` are not used. Proxy settings of the environment apply, except to loopback.
+    Raises: ConfigInvalid unless each URL is http or https with a host.
     """
+    urls = [rpc_urls] if isinstance(rpc_urls, str) else rpc_urls
+    providers = [_provider(url, timeout_s) for url in urls]
+    return Web3(Endpoints(providers, chain_id=chain_id, observer=observer))
+
+
+def close(w3: Web3) -> None:
+    """Close the sockets that a connection keeps open; the next request would open new ones."""
+    if isinstance(w3.provider, Endpoints):
+        for provider in w3.provider.providers:
+            if isinstance(provider, _SessionProvider):
+                provider.session.close()
+
+
+def require_agreement(w3: Web3, number: int, block_hash: bytes) -> None:
+    """Make sure that most endpoints of a connection have this block under its number. Raises: Transient."""
+    if isinstance(w3.provider, Endpoints):
+        w3.provider.require_agreement(number, hexed(block_hash))
+
+
+def _provider(rpc_url: str, timeout_s: float) -> _SessionProvider:
     parts = urlsplit(rpc_url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigInvalid(
@@ -35,13 +64,7 @@ def connect(rpc_url: str, *, timeout_s: float = ANSWER_TIMEOUT_S) -> Web3:
     adapter = HTTPAdapter(pool_maxsize=CONNECTIONS_KEPT, max_retries=0)
     session.mount("http://", adapter)
     session.mount("https://", adapter)
-    return Web3(_SessionProvider(rpc_url, session, (min(CONNECT_TIMEOUT_S, timeout_s), timeout_s)))
-
-
-def close(w3: Web3) -> None:
-    """Close the sockets that a connection keeps open; the next request would open new ones."""
-    if isinstance(w3.provider, _SessionProvider):
-        w3.provider.session.close()
+    return _SessionProvider(rpc_url, session, (min(CONNECT_TIMEOUT_S, timeout_s), timeout_s))
 
 
 def chain_id_of(w3: Web3) -> int:

@@ -42,8 +42,11 @@ class Rpc:
         if not isinstance(w3.provider, HTTPProvider):
             raise ConfigInvalid(f"the chain is reached over HTTP, not {type(w3.provider).__name__}")
         self._provider = w3.provider
-        # Only the host: the path and the user part of such URLs often are the access key.
-        self.endpoint = urlsplit(str(w3.provider.endpoint_uri)).hostname or "the endpoint"
+
+    @property
+    def endpoint(self) -> str:
+        """The host that is asked, or was last: the rest of such URLs often is the access key."""
+        return urlsplit(str(self._provider.endpoint_uri)).hostname or "the endpoint"
 
     def request(self, method: str, *params: Any) -> Any:
         """Return the result of one request."""
@@ -79,7 +82,7 @@ class Rpc:
                 [(RPCEndpoint(method), params) for method, params in part]
             )
             if isinstance(answers, dict):
-                raise _error_of("a batch", answers["error"], self.endpoint)
+                raise error_of("a batch", answers["error"], self.endpoint)
             # web3 numbers requests upwards and has sorted the answers by these numbers.
             numbers = {answer["id"] for answer in answers}
         if len(answers) != len(part) or len(numbers) != len(part):
@@ -90,7 +93,7 @@ class Rpc:
         if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
             return Transient(f"{self.endpoint} gave a malformed answer to {method}")
         if answer.get("error") is not None:
-            return _error_of(method, answer["error"], self.endpoint)
+            return error_of(method, answer["error"], self.endpoint)
         return answer["result"]
 
     @contextmanager
@@ -140,7 +143,8 @@ def hexed(value: bytes) -> str:
     return f"0x{value.hex()}"
 
 
-def _error_of(method: str, error: Any, endpoint: str) -> UsufructError:
+def error_of(method: str, error: Any, endpoint: str) -> UsufructError:
+    """Return the typed error that a JSON-RPC error object stands for."""
     code = error.get("code") if isinstance(error, dict) else None
     message = str(error.get("message") if isinstance(error, dict) else error)[:_MAX_SHOWN]
     lowered = message.lower()

@@ -95,6 +95,10 @@ class Sender:
         standing = self._journal.standing
         return None if standing is None else standing.first_sent_at
 
+    def close(self) -> None:
+        """Let another process send with this account."""
+        self._journal.close()
+
     def __repr__(self) -> str:
         return f"Sender({self.address})"
 

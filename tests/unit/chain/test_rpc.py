@@ -185,7 +185,7 @@ def test_only_http_endpoints_with_a_host_are_taken(url: str) -> None:
     ],
 )
 def test_loopback_never_goes_through_a_proxy(url: str, uses_proxies: bool) -> None:
-    provider = connect(url).provider
+    (provider,) = connect(url).provider.providers  # type: ignore[attr-defined]
     assert provider.session.trust_env is uses_proxies  # type: ignore[attr-defined]
 
 

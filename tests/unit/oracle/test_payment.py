@@ -76,7 +76,7 @@ def ledger_of(store: Store, count: int) -> Ledger:
 
 
 def payer(store: Store, ledger: Ledger, clock: Clock) -> Payment:
-    return Payment(store, ledger, Stagger(STAGGER_S, clock), clock)  # type: ignore[arg-type]
+    return Payment(store, ledger, Stagger(STAGGER_S, clock), clock=clock)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [1, 2, 255, 256, 257, 1500])
