@@ -106,7 +106,7 @@ def test_preflight_finds_every_kind_of_key_ready(here: Committee) -> None:
     assert printed.splitlines()[-1].endswith("Epoch 1 is not at risk.")
 
 
-def test_inv_24_a_held_node_costs_one_signature_and_nobody_waits(here: Committee) -> None:
+def test_inv_44_a_held_node_costs_one_signature_and_nobody_waits(here: Committee) -> None:
     meter(here, 1)
     final = here.settle(1)
     assert signers_of(here, final) == {WITH_PROGRAM, 2, 3}

@@ -246,7 +246,7 @@ def test_inv_24_what_was_given_to_the_signer_is_as_good_as_signed(
     assert last[3] is not None
 
 
-def test_inv_24_a_held_node_votes_and_waits_and_signs_once(
+def test_inv_44_a_held_node_votes_and_waits_and_signs_once(
     store: Store, voting: Voting, said: Said, tmp_path: Path
 ) -> None:
     machine = Machine(clock_s=2_000_000)
