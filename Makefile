@@ -24,6 +24,7 @@ BROWNIE := $(PY) -m toolchain.brownie
 ENVIRONMENT := .venv/.ready
 BROWNIE_ENVIRONMENT := .venv-brownie/.ready
 ANALYSIS_ENVIRONMENT := .venv-analysis/.ready
+LITELLM_ENVIRONMENT := .venv-litellm/.ready
 NODE_PACKAGES := node_modules/.ready
 SOLC := .cache/solcx/.ready
 
@@ -66,6 +67,10 @@ test-brownie: setup-brownie
 test-fast: setup $(SOLC) ## Unit tests alone
 	$(PY) -m pytest tests/unit $(TEST_ARGS)
 
+.PHONY: test-litellm
+test-litellm: setup $(LITELLM_ENVIRONMENT) ## The hook inside a real LiteLLM proxy (600 MB of its own, a minute)
+	$(PY) -m pytest tests/integration/test_meter_litellm.py $(TEST_ARGS)
+
 .PHONY: lint
 lint: setup ## Style, types, import directions, Solidity rules
 	.venv/bin/ruff check
@@ -97,9 +102,10 @@ slither: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Static analysis; docs/security
 	$(PY) -m toolchain.slither
 
 .PHONY: nightly
-nightly: setup $(SOLC) prove ## Long profiles: proofs, random histories, 1,200,000 bent calls
+nightly: setup $(SOLC) prove test-litellm ## Long profiles: proofs, random histories, 1,200,000 bent calls, 40 faulty epochs
 	USUFRUCT_ABUSE_CALLS=1200000 HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -n auto --dist worksteal \
 	  tests/contracts/evm $(TEST_ARGS)
+	USUFRUCT_E2E=long $(PY) -m pytest tests/e2e/test_oracle_kills.py tests/e2e/test_oracle_faults.py $(TEST_ARGS)
 
 .PHONY: mutation
 mutation: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Share of planted faults that the tests notice (MUTATION_ARGS=)
@@ -124,7 +130,7 @@ locks: setup ## Resolve requirements/*.lock and package-lock.json again (LOCK_AR
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results
-	rm -rf .venv .venv-brownie .venv-analysis node_modules .cache build
+	rm -rf .venv .venv-brownie .venv-analysis .venv-litellm node_modules .cache build
 
 # Set-up: each part carries a stamp that is older than its lock file when it has to be brought up to date
 
@@ -138,6 +144,10 @@ $(BROWNIE_ENVIRONMENT): requirements/brownie.lock pyproject.toml toolchain/envir
 
 $(ANALYSIS_ENVIRONMENT): requirements/analysis.lock toolchain/environments.py | $(ENVIRONMENT)
 	$(PY) toolchain/environments.py .venv-analysis requirements/analysis.lock --uv .venv/bin/uv
+	@touch $@
+
+$(LITELLM_ENVIRONMENT): requirements/litellm.lock toolchain/environments.py | $(ENVIRONMENT)
+	$(PY) toolchain/environments.py .venv-litellm requirements/litellm.lock --uv .venv/bin/uv
 	@touch $@
 
 $(NODE_PACKAGES): package-lock.json package.json toolchain/node.py | $(ENVIRONMENT)

@@ -36,6 +36,9 @@ def main() -> int:
         compile_lock("requirements/node.lock", ["-", *upgrade], NODE_REQUIREMENT)
         for group in ("brownie", "analysis"):
             compile_lock(f"requirements/{group}.lock", ["--group", group, *upgrade])
+        # Of the proxy's packages one is not free software; it runs without.
+        without = ["--no-emit-package", "litellm-enterprise"]
+        compile_lock("requirements/litellm.lock", ["--group", "litellm", *without, *upgrade])
         lock_npm_packages()
     except subprocess.CalledProcessError as error:
         print(f"failed: {' '.join(str(part) for part in error.cmd)}", file=sys.stderr)

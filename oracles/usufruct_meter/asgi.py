@@ -30,6 +30,7 @@ from usufruct_meter.exchange import (
 from usufruct_meter.gateway import SALT_HEADER, Gateway, GatewayOptions, Refusal
 from usufruct_meter.group_commit import GroupCommit
 from usufruct_meter.meter import Meter
+from usufruct_meter.observers import tell
 from usufruct_meter.receipt_desk import RECEIPTS_PATH, receipts_at
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 
@@ -96,7 +97,7 @@ class AsgiMeter:
         }
 
         async def meter(metered: MeteredCall) -> SignedReceipt:
-            return await self._patiently(lambda: group.meter(metered))
+            return tell(await self._patiently(lambda: group.meter(metered)))
 
         answer = MeteredAnswer(self._gateway, call, request, send, meter)
         inner_scope = {**scope, "usufruct": call, "extensions": extensions}

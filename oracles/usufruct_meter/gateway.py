@@ -70,6 +70,7 @@ class Gateway:
             )
         self.location = Path(options.lane)
         self.rule = counting_rule(options.units)
+        self.counts_tokens = options.units == "tokens"
         self.max_response_bytes = options.max_response_bytes
         self.checkpoint_every_s = options.checkpoint_every_s
         self.wait_s = options.wait_s if options.on_spool_full == "wait" else 0.0

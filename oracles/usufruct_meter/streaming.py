@@ -83,6 +83,17 @@ class MeteredStream:
         self._delivered_units = 0
         self._has_ended = False
 
+    def announce(self) -> MeteredCall:
+        """Return the first receipt's call before anything has come, where headers must leave that early."""
+        return self._piece(self._so_far(), self._opening_id)
+
+    def opened(self, opening: SignedReceipt) -> None:
+        """Take the first receipt."""
+        self.opening = opening
+        if opening.is_repeat:
+            self._signed_units = opening.receipt.units
+            self._has_ended = False  # the first run may have signed for the end apart
+
     def take(self, part: bytes, *, is_last: bool) -> Steps:
         """Take a part of the answer as the app made it. Raises: InputRejected for units that are none."""
         events = self._events.take(part)
@@ -108,10 +119,9 @@ class MeteredStream:
             self._counter.feed(event)
         self._has_ended = is_last or any(map(self._ends_with, events))
         units = self._total() if self._has_ended else self._so_far()
-        self.opening = yield self._piece(units, self._opening_id)
-        if self.opening is not None and self.opening.is_repeat:
-            self._signed_units = self.opening.receipt.units
-            self._has_ended = False  # the first run may have signed for the end apart
+        opening = yield self._piece(units, self._opening_id)
+        assert opening is not None, "the step was to meter"
+        self.opened(opening)
         yield from self._send(events)
 
     def _go_on(self, events: list[bytes]) -> Steps:

@@ -23,6 +23,7 @@ from usufruct_meter.call import Call
 from usufruct_meter.errors import SpoolFull
 from usufruct_meter.gateway import OWN_HEADERS, SALT_HEADER, Gateway, GatewayOptions, Refusal, receipt_headers
 from usufruct_meter.meter import Meter
+from usufruct_meter.observers import tell
 from usufruct_meter.receipt_desk import RECEIPTS_PATH, receipts_at
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 from usufruct_meter.streaming import MeteredStream, Steps
@@ -68,7 +69,7 @@ class WsgiMeter:
         environ.pop("wsgi.file_wrapper", None)  # a way to answer that cannot be metered
 
         def sign(metered: MeteredCall) -> SignedReceipt:
-            return self._patiently(lambda: meter.lane.meter_call(metered))
+            return tell(self._patiently(lambda: meter.lane.meter_call(metered)))
 
         answer = _MeteredAnswer(self._gateway, call, request, start_response, sign)
         answer.begin(self._app(environ, answer.start_response))
