@@ -24,10 +24,11 @@ from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.report_types import EpochReport
 from usufruct_protocol.sumtree import NoteTree
 
-from usufruct_oracle import epoch_store
+from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.chain_client import Chain
 from usufruct_oracle.context import Base
 from usufruct_oracle.peers import Peers, fetch_bundle
+from usufruct_oracle.retention import forget
 from usufruct_oracle.store import Store
 
 _log = logging.getLogger(__name__)
@@ -63,11 +64,13 @@ class Adoption:
         report = submitted.report
         files = self._files(epoch, report.bundle_hash)
         _check_bundle(report, files)
+        base = Base.from_bundle(epoch, report_hash, files)
         with self._store.write() as db:
             epoch_store.put_finalized(db, report_hash, report)
-            epoch_store.prune_restricted(db, epoch - self._keep_restricted_epochs + 1)
+            lane_store.set_finalized(db, base.heads.values())
+        forget(self._store, epoch, self._keep_restricted_epochs)
         _log.info("epoch %d is final: attempt %d, %d notes", epoch, report.attempt, report.note_count)
-        return Base.from_bundle(epoch, report_hash, files)
+        return base
 
     def _files(self, epoch: int, bundle_hash: bytes) -> dict[str, bytes]:
         with self._store.read() as db:

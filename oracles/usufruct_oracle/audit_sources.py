@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from usufruct_protocol.bundle import bundle_hash
-from usufruct_protocol.errors import InputRejected, Transient
+from usufruct_protocol.bundle import RESTRICTED_FILES, bundle_hash
+from usufruct_protocol.errors import InputRejected, Policy, Transient, UsufructError
 from usufruct_protocol.report_types import EpochReport
 
 from usufruct_oracle import epoch_store
@@ -30,6 +30,20 @@ class Bundle:
     manifest: Mapping[str, FileEntry]
 
 
+class BundleForgotten(UsufructError):
+    """An epoch is too old to be audited from what nodes keep."""
+
+    code = "bundle_forgotten"
+    policy = Policy.WAIT_OR_EXIT
+
+    def __init__(self, epoch: int) -> None:
+        super().__init__(
+            f"could not check: usage lists, rosters and accruals of epoch {epoch} were deleted some epochs "
+            "after its dispute window, as on every node; lines, notes and lane heads are still here",
+            hint="audit with --bundle from a copy that was exported in time",
+        )
+
+
 class BundleSources:
     """Finds bundles. The store may be missing: any machine with access to a peer can audit."""
 
@@ -47,12 +61,25 @@ class BundleSources:
         if stored is not None:
             return stored
         fetched = self._peers.first(lambda peer: fetch_bundle(peer, epoch, wanted))
+        if fetched is None and self._is_forgotten(epoch, wanted):
+            raise BundleForgotten(epoch)
         if fetched is None:
             raise Transient(
                 f"nobody reachable holds the whole bundle of epoch {epoch}, {hexed(wanted)}",
                 hint="restricted files are deleted some epochs later; audit from an archive with --bundle",
             )
         return Bundle(fetched, {})
+
+    def _is_forgotten(self, epoch: int, wanted: bytes) -> bool:
+        """Tell whether the database held a bundle whole and has deleted its restricted files since."""
+        if self._store is None:
+            return False
+        with self._store.read() as db:
+            missing = (
+                epoch_store.bundle_entries(db, epoch, wanted).keys()
+                - epoch_store.bundle_files(db, epoch, wanted).keys()
+            )
+        return bool(missing) and missing <= set(RESTRICTED_FILES)
 
     def _stored(self, epoch: int, wanted: bytes) -> Bundle | None:
         if self._store is None:

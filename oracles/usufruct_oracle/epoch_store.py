@@ -226,9 +226,7 @@ def put_signing(db: Connection, epoch: int, attempt: int, report_hash: bytes) ->
 
 def put_signature(db: Connection, epoch: int, attempt: int, signature: bytes) -> None:
     """Record the signer's answer. It is never replaced: the block fails with InvariantBroken instead."""
-    db.execute(
-        "UPDATE signed SET signature = ? WHERE epoch = ? AND attempt = ?", (signature, epoch, attempt)
-    )
+    db.execute("UPDATE signed SET signature = ? WHERE epoch = ? AND attempt = ?", (signature, epoch, attempt))
 
 
 def signing_floor(db: Connection) -> int | None:
@@ -267,6 +265,14 @@ def put_finalized(db: Connection, report_hash: bytes, final: EpochReport) -> Non
 def finalized(db: Connection, epoch: int) -> Finalized | None:
     """Return a finalized report as this node recorded it."""
     row = db.execute("SELECT * FROM finalized WHERE epoch = ?", (epoch,)).fetchone()
+    return None if row is None else _finalized(row)
+
+
+def last_finalized(db: Connection, epoch: int) -> Finalized | None:
+    """Return the latest finalized report up to an epoch that this node recorded, or None."""
+    row = db.execute(
+        "SELECT * FROM finalized WHERE epoch <= ? ORDER BY epoch DESC LIMIT 1", (epoch,)
+    ).fetchone()
     return None if row is None else _finalized(row)
 
 

@@ -181,7 +181,7 @@ class Intake:
         """Take the part of a batch that is new; the part before it is known and identical."""
         new_records = batch.records[(held.count - batch.first_seq) * RECORD_SIZE :]
         after = verify_batch(held, new_records, batch.checkpoint, batch.signature, self._domain)
-        check_openings(batch)
+        check_openings(batch, needed_from=lane.finalized_count)
         _check_validity(lane, new_records, after)
         self._check_not_ahead(lane, after)
         openings = {seq: data for seq, data in batch.openings.items() if seq >= held.count}

@@ -27,7 +27,11 @@ _QUARANTINE_HEAD_BYTES: Final = 512
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """A registered lane as the store knows it. `conflict_seq`, `finalized_count`: see schema_sqlite.sql."""
+    """A registered lane as the store knows it.
+
+    conflict_seq:    lowest seq for which it signed two histories
+    finalized_count: receipts that the last finalized report counts
+    """
 
     lane_id: int
     lane: bytes
@@ -80,13 +84,13 @@ def put_lanes(db: Connection, lanes: Iterable[LaneState]) -> None:
 
 def lane_by_address(db: Connection, lane: bytes) -> Lane | None:
     """Return a registered lane, or None."""
-    row = db.execute("SELECT * FROM lanes WHERE lane = ?", (lane,)).fetchone()
+    row = db.execute(f"{_LANES} WHERE lanes.lane = ?", (lane,)).fetchone()
     return None if row is None else _lane(row)
 
 
 def all_lanes(db: Connection) -> list[Lane]:
     """Return every registered lane, in the order in which this node learned of them."""
-    return [_lane(row) for row in db.execute("SELECT * FROM lanes ORDER BY lane_id")]
+    return [_lane(row) for row in db.execute(f"{_LANES} ORDER BY lane_id")]
 
 
 def frontier(db: Connection, lane_id: int) -> LaneFrontier:
@@ -245,6 +249,30 @@ def usage_lists(db: Connection, lane_id: int, from_seq: int, to_seq: int) -> Ite
             yield row[0]
 
 
+def delete_openings(db: Connection, lane_id: int, below_seq: int, limit: int) -> int:
+    """Delete a lane's usage lists below a seq, those of at most `limit` seqs; return how many went."""
+    first = db.execute(
+        "SELECT min(seq) FROM openings WHERE lane_id = ? AND seq < ?", (lane_id, below_seq)
+    ).fetchone()[0]
+    if first is None:
+        return 0
+    gone = db.execute(
+        "DELETE FROM openings WHERE lane_id = ? AND seq >= ? AND seq < ? RETURNING seq",
+        (lane_id, first, min(first + limit, below_seq)),
+    )
+    return len(gone.fetchall())
+
+
+def set_finalized(db: Connection, heads: Iterable[Checkpoint]) -> None:
+    """Record how far a finalized report counts each lane; lanes it does not name stay as they are."""
+    db.executemany(
+        """
+        INSERT INTO finalized_heads VALUES (?, ?) ON CONFLICT (lane) DO UPDATE SET count = excluded.count
+        """,
+        [(head.lane, head.count) for head in heads],
+    )
+
+
 def stop_at_conflict(db: Connection, lane: Lane, evidence: Evidence) -> None:
     """Let nothing of the lane count from its lowest conflicting seq on, and keep the evidence for it."""
     if lane.conflict_seq is not None and lane.conflict_seq <= evidence.seq:
@@ -293,6 +321,11 @@ def quarantine(
     )
 
 
+_LANES: Final = """
+    SELECT lane_id, lanes.lane, license_id, valid_from_ms, valid_to_ms, unit_cap, conflict_seq,
+        coalesce(finalized_heads.count, 0)
+    FROM lanes LEFT JOIN finalized_heads ON finalized_heads.lane = lanes.lane
+"""
 _POINT: Final = "count, cumulative_units, receipts_root, signature"
 
 

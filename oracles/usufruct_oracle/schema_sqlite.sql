@@ -10,16 +10,20 @@ CREATE TABLE IF NOT EXISTS identity (
 
 -- Registered lanes, as last read from the chain. lane_id is local: the registry's numbers may move in a reorg.
 -- conflict_seq: lowest seq for which the lane signed two histories; nothing from it on is counted.
--- finalized_count: receipts counted by finalized reports; their usage lists are not needed any more.
 CREATE TABLE IF NOT EXISTS lanes (
-    lane_id         INTEGER PRIMARY KEY,
-    lane            BLOB    NOT NULL UNIQUE CHECK (length(lane) = 20),
-    license_id      INTEGER NOT NULL,
-    valid_from_ms   INTEGER NOT NULL,
-    valid_to_ms     INTEGER NOT NULL,
-    unit_cap        BLOB    NOT NULL CHECK (length(unit_cap) = 16),
-    conflict_seq    INTEGER,
-    finalized_count INTEGER NOT NULL DEFAULT 0
+    lane_id       INTEGER PRIMARY KEY,
+    lane          BLOB    NOT NULL UNIQUE CHECK (length(lane) = 20),
+    license_id    INTEGER NOT NULL,
+    valid_from_ms INTEGER NOT NULL,
+    valid_to_ms   INTEGER NOT NULL,
+    unit_cap      BLOB    NOT NULL CHECK (length(unit_cap) = 16),
+    conflict_seq  INTEGER
+) STRICT;
+
+-- How many receipts of a lane the last finalized report counts; the usage lists below are not needed any more.
+CREATE TABLE IF NOT EXISTS finalized_heads (
+    lane  BLOB    NOT NULL PRIMARY KEY CHECK (length(lane) = 20),
+    count INTEGER NOT NULL
 ) STRICT;
 
 -- The 104-byte record of each receipt. cumulativeUnits follows from a checkpoint; no usage root is NULL.

@@ -25,7 +25,6 @@ _RECORD_SIZE: Final = RECEIPT_ROW.size
 # Version → what turns its tables into the next one's. New tables come from the schema, run at every start.
 _UPGRADES: Final = {
     1: (
-        "ALTER TABLE lanes ADD COLUMN finalized_count INTEGER NOT NULL DEFAULT 0",
         "DELETE FROM evidence WHERE evidence_id <> (SELECT evidence_id FROM evidence AS best "
         "WHERE best.lane_id = evidence.lane_id ORDER BY seq, evidence_id LIMIT 1)",
         # A signature may be missing while it is being made.

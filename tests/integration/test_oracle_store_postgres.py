@@ -24,6 +24,7 @@ from tests.unit.oracle.test_crash import *  # noqa: F403
 from tests.unit.oracle.test_epoch_store import *  # noqa: F403
 from tests.unit.oracle.test_intake import *  # noqa: F403
 from tests.unit.oracle.test_intake_writer import *  # noqa: F403
+from tests.unit.oracle.test_retention import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")

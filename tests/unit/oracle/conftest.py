@@ -51,6 +51,11 @@ def lane(store: Store) -> KitLane:
 @pytest.fixture
 def take(store: Store) -> Take:
     """Hand a batch to intake the way the writer does: what it refuses is committed too."""
+    return taking(store)
+
+
+def taking(store: Store) -> Take:
+    """The same for any store."""
     intake = Intake(DOMAIN)
 
     def admit(batch: Batch) -> Admitted:
