@@ -36,6 +36,7 @@ class GroupCommit:
     def __init__(self, lane: Lane) -> None:
         self._lane = lane
         self._waiting: SimpleQueue[_Waiter | None] = SimpleQueue()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._write, name="usufruct-meter", daemon=True)
         self._thread.start()
 
@@ -47,6 +48,8 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _ELSEWHERE_TIMEOUT_S
         while True:
+            if self._is_closed:
+                raise LaneClosed("metering is closed", hint="open it again")
             waiter: asyncio.Future[SignedReceipt] = loop.create_future()
             self._waiting.put((call, waiter, loop))
             try:
@@ -58,6 +61,7 @@ class GroupCommit:
 
     def close(self) -> None:
         """Finish what was handed over and stop the thread."""
+        self._is_closed = True
         self._waiting.put(None)
         self._thread.join()
 

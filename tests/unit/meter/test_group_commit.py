@@ -98,3 +98,5 @@ def test_closing_finishes_what_was_handed_over(lane: Lane) -> None:
     asyncio.run(hand_over())
     group.close()
     assert lane.count == 50
+    with pytest.raises(LaneClosed):
+        asyncio.run(group.meter(CALL))
