@@ -15,6 +15,7 @@ _LARGEST = 2**96 - 1
 class GuardLimits:
     """What passes without a person. None switches a guard off; floors are never held, whatever the jump.
 
+    hold_seconds:            chain time after the cut-off until which a person has; None waits for ever
     charge_jump_percent:     a license's charge, against its highest of the last 8 finalized reports
     charge_floor_base_units: charges up to this are never held; a license's first one is held above it
     units_jump_percent:      a license's newly counted units, against its highest of the last 8
@@ -26,6 +27,7 @@ class GuardLimits:
     low_gas_wei:             below it the node warns; it signs all the same, since that costs no gas
     """
 
+    hold_seconds: int | None = 21_600
     charge_jump_percent: int | None = 1_000
     charge_floor_base_units: int = 10_000_000_000
     units_jump_percent: int | None = 1_000

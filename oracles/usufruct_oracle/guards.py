@@ -1,8 +1,10 @@
 """Before it signs, a node looks whether a person should look first.
 
 A held node votes, serves, posts and pays as ever; only its own signature waits, so that one held node is one
-signer less and nothing else. An approval lets a thing pass for one epoch, up to the size that was shown. It
-decides whether this node signs, never what: the order of attempts and the one report per attempt stay.
+signer less and nothing else. All nodes may be held by the same thing, though: so what buyers or stewards can
+bring about is held for some hours only, and nobody can stop reporting by being strange. An approval lets a
+thing pass at once, for one epoch, up to the size that was shown. It decides whether this node signs, never
+what: the order of attempts and the one report per attempt stay.
 Source: docs/operator.md, "When the node asks you".
 """
 
@@ -30,6 +32,7 @@ from usufruct_oracle.store import Store
 
 _log = logging.getLogger(__name__)
 EPOCHS_COMPARED: Final = 8
+_SHOWN: Final = 20
 
 
 class Surroundings:
@@ -54,21 +57,21 @@ class Surroundings:
         self._head_s = head_s
         self._clock = clock
 
-    def concerns(self) -> list[Concern]:
-        """Return what is unusual now. Raises: Transient if the endpoint does not answer."""
-        found = []
+    def look(self) -> tuple[int, list[Concern]]:
+        """Return the newest block's time and what is unusual now. Raises: Transient if nobody answers."""
+        head_s, found = self._head_s(), []
         chain_id = self._chain_id()
         if chain_id != self._expected_chain_id:
             detail = f"the endpoint serves chain {chain_id}, the deployment is on {self._expected_chain_id}"
             found.append(Concern(Guard.CHAIN_ID, "endpoint", chain_id, self._expected_chain_id, detail))
         limit = self._limits.clock_skew_seconds
         if limit is not None:
-            ahead_s = int(self._clock()) - self._head_s()
+            ahead_s = int(self._clock()) - head_s
             if abs(ahead_s) > limit:
                 side = "ahead of" if ahead_s > 0 else "behind"
                 detail = f"this machine's clock is {abs(ahead_s)} s {side} the newest block"
                 found.append(Concern(Guard.CLOCK_SKEW, "this machine", abs(ahead_s), limit, detail))
-        return found
+        return head_s, found
 
 
 class Guards:
@@ -97,13 +100,16 @@ class Guards:
 
         Raises: Transient if the endpoint does not answer.
         """
-        concerns = [*self._surroundings.concerns(), *self._report_concerns(context, mine)]
-        approved = {concern for concern in concerns if self._is_approved(context.epoch, concern)}
-        waiting = tuple(concern for concern in concerns if concern not in approved)
+        head_s, concerns = self._surroundings.look()
+        concerns += self._report_concerns(context, mine)
+        approved = [concern for concern in concerns if self._is_approved(context.epoch, concern)]
+        lapsed = [concern for concern in concerns if self._is_over(context, head_s, concern)]
+        waiting = tuple(each for each in concerns if each not in approved and each not in lapsed)
         self._show(context.epoch, waiting)
         if not waiting:
-            for concern in approved:
-                _log.warning("signing epoch %d as approved: %s", context.epoch, concern)
+            for concern in concerns:
+                why = "as approved" if concern in approved else "though nobody has looked"
+                _log.warning("signing epoch %d %s: %s", context.epoch, why, concern)
         return waiting
 
     def begin(self, epoch: int) -> None:
@@ -121,6 +127,16 @@ class Guards:
         except ConfigInvalid as error:
             _log.error("%s (%s)", error, error.hint)
             return False
+
+    def _is_over(self, context: EpochContext, head_s: int, concern: Concern) -> bool:
+        hold_seconds = self._limits.hold_seconds
+        if hold_seconds is None or not concern.guard.is_of_others_making:
+            return False
+        return head_s >= context.chain.cutoff_time_s + hold_seconds
+
+    def _for_how_long(self, concern: Concern) -> str:
+        hours = (self._limits.hold_seconds or 0) / 3600
+        return f" until {hours:g} h after its cut-off" if hours and concern.guard.is_of_others_making else ""
 
     def _report_concerns(self, context: EpochContext, mine: StoredReport) -> list[Concern]:
         """Return the concerns of a report; nothing but its number differs between most attempts."""
@@ -142,16 +158,17 @@ class Guards:
         for concern in is_news:
             if concern.key not in shown:
                 _log.error(
-                    "NOT SIGNING epoch %d: %s. The other nodes go on. Look at it, then: "
-                    "usufruct-oracle epoch approve --epoch %d (runbook#held)",
+                    "NOT SIGNING epoch %d%s: %s. Look at it, then: usufruct-oracle epoch approve --epoch %d "
+                    "(runbook#held)",
                     epoch,
+                    self._for_how_long(concern),
                     concern,
                     epoch,
                 )
         if waiting:
             with self._store.write() as db:
                 hold_store.put_holds(db, epoch, waiting)
-        self._status.looked(held=[f"epoch {epoch}: {concern}" for concern in waiting])
+        self._status.looked(held=[f"epoch {epoch}: {concern}" for concern in waiting[:_SHOWN]])
         firing = {concern.guard for concern in waiting}
         for guard in Guard:
             self._metrics.guards_held.labels(guard).set(int(guard in firing))

@@ -16,7 +16,7 @@ from typing import Final
 from usufruct_protocol.bundle import LANES, ROSTERS, split_rosters, unpack_lanes
 from usufruct_protocol.chain_state import LicenseState
 from usufruct_protocol.report_types import EpochReport, ReportLine
-from usufruct_protocol.roster import NO_ADDRESS, Roster, RosterRow
+from usufruct_protocol.roster import NO_ADDRESS, skim
 
 from usufruct_oracle.context import EpochContext
 from usufruct_oracle.guard_limits import GuardLimits
@@ -39,6 +39,11 @@ class Guard(StrEnum):
     def is_approvable(self) -> bool:
         """Whether a person may let it pass: nobody signs what was read from another chain."""
         return self is not Guard.CHAIN_ID
+
+    @property
+    def is_of_others_making(self) -> bool:
+        """Whether buyers or stewards can bring it about; they must not be able to stop all nodes for good."""
+        return self not in (Guard.PRICE_CHANGE, Guard.CLOCK_SKEW, Guard.CHAIN_ID)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,26 +113,28 @@ def terms_text(state: LicenseState) -> str:
     )
 
 
-def moved_percent(old: Roster, new: Roster, *, by_records: bool) -> int:
+def moved_percent(old: bytes, new: bytes, *, by_records: bool) -> int:
     """Return what share of a roster's weight, in percent, is with purses or wallets that did not have it.
 
     A purse that has its first wallet keeps what it had; one whose wallet was replaced counts as new.
+    old, new:   canonical bytes of two rosters, checked before
     by_records: weigh purses by their records, as licenses that pay by use do
     """
 
-    def weight(row: RosterRow) -> int:
-        return len(row.record_tags) if by_records else row.weight
-
-    old_rows = {row.purse: row for row in old.rows}
-    old_total, new_total = sum(map(weight, old.rows)), sum(map(weight, new.rows))
+    old_rows = {
+        purse: (records if by_records else weight, payout) for purse, weight, payout, records in skim(old)
+    }
+    new_rows = [
+        (purse, records if by_records else weight, payout) for purse, weight, payout, records in skim(new)
+    ]
+    old_total, new_total = sum(had for had, _ in old_rows.values()), sum(has for _, has, _ in new_rows)
     if not old_total or not new_total:
         return 0
     gained = 0
-    for row in new.rows:
-        was = old_rows.get(row.purse)
-        is_same = was is not None and was.payout in (NO_ADDRESS, row.payout)
-        had = weight(was) if was is not None and is_same else 0
-        gained += max(0, weight(row) * old_total - had * new_total)
+    for purse, has, payout in new_rows:
+        had, old_payout = old_rows.get(purse, (0, NO_ADDRESS))
+        kept = had if old_payout in (NO_ADDRESS, payout) else 0
+        gained += max(0, has * old_total - kept * new_total)
     return gained * 100 // (old_total * new_total)
 
 
@@ -192,11 +199,7 @@ def _roster_changes(
             continue
         if number not in new:
             continue  # withheld: nothing is charged, or it would have stopped the report
-        percent = moved_percent(
-            Roster.from_bytes(old[number]),
-            Roster.from_bytes(new[number]),
-            by_records=state.meter_kind.pays_by_use,
-        )
+        percent = moved_percent(old[number], new[number], by_records=state.meter_kind.pays_by_use)
         if percent > limits.roster_change_percent:
             detail = f"{percent} % of the roster's weight went to other purses or wallets"
             yield Concern(

@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from struct import Struct
 from typing import Final
 
 from usufruct_protocol.eip712 import check_bytes
@@ -27,6 +28,10 @@ NO_ADDRESS: Final = bytes(20)
 ROW_TAG: Final = b"\x05"
 _MAGIC: Final = b"UFR1"
 _MAX_WEIGHT_BITS: Final = 64
+_COUNT: Final = Struct(">I")
+_ROW_HEAD: Final = Struct(">32sQ20s12x32xI")
+_INTERVAL_COUNT: Final = Struct(">H")
+_INTERVAL_BYTES: Final = 8 + 8 + 32
 
 
 def derive_purse(steward_key: bytes, collection: bytes, person: bytes) -> bytes:
@@ -178,6 +183,22 @@ class Roster:
 
     def __hash__(self) -> int:
         return hash(self.root)
+
+
+def skim(data: bytes) -> Iterator[tuple[bytes, int, bytes, int]]:
+    """Yield purse, weight, payout and number of records of each row, much faster than `Roster.from_bytes`.
+
+    Only for canonical bytes that were checked before: nothing is checked here.
+    """
+    offset = len(_MAGIC)
+    (row_count,) = _COUNT.unpack_from(data, offset)
+    offset += _COUNT.size
+    for _ in range(row_count):
+        purse, weight, payout, n_tags = _ROW_HEAD.unpack_from(data, offset)
+        yield purse, weight, payout, n_tags
+        offset += _ROW_HEAD.size + 32 * n_tags
+        (n_intervals,) = _INTERVAL_COUNT.unpack_from(data, offset)
+        offset += _INTERVAL_COUNT.size + _INTERVAL_BYTES * n_intervals
 
 
 def rosters_hash(roots: Mapping[int, bytes]) -> bytes:

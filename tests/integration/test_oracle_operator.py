@@ -111,7 +111,7 @@ def test_inv_44_a_held_node_costs_one_signature_and_nobody_waits(here: Committee
     final = here.settle(1)
     assert signers_of(here, final) == {WITH_PROGRAM, 2, 3}
     here.wait_known_final(HELD, 1)
-    assert "NOT SIGNING epoch 1: new_lanes" in here.log_of(HELD)
+    assert "NOT SIGNING epoch 1 until 6 h after its cut-off: new_lanes" in here.log_of(HELD)
 
 
 def test_two_held_nodes_wait_for_a_person_and_one_word_is_enough(here: Committee) -> None:

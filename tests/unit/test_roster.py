@@ -19,6 +19,7 @@ from usufruct_protocol.roster import (
     derive_record_tag,
     derive_row_salt,
     rosters_hash,
+    skim,
 )
 
 bytes32 = st.binary(min_size=32, max_size=32)
@@ -125,3 +126,17 @@ def test_rosters_hash_is_of_ascending_pairs() -> None:
     a, b = b"\x0a" * 32, b"\x0b" * 32
     assert rosters_hash({2: b, 1: a}) == keccak256(b"\0\0\0\1" + a + b"\0\0\0\2" + b)
     assert rosters_hash({}) == bytes(32)
+
+
+def test_skimming_reads_what_the_rows_hold() -> None:
+    intervals = (ConsentInterval(1, 2, b"\x01" * 32), ConsentInterval(2, 9, b"\x02" * 32))
+    roster = Roster.build(
+        RosterRow(
+            bytes([number]) * 32, number**9, bytes([number]) * 20, 7, b"\x05" * 32,
+            tuple(bytes([number, tag]) * 16 for tag in range(number % 3)), intervals[: number % 3],
+        )
+        for number in range(1, 9)
+    )  # fmt: skip
+    assert list(skim(roster.to_bytes())) == [
+        (row.purse, row.weight, row.payout, len(row.record_tags)) for row in roster.rows
+    ]
