@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
@@ -49,6 +51,7 @@ from tests.integration.chain_world import (
     world,
 )
 
+ROOT = Path(__file__).resolve().parents[2]
 PAYER = dev_key(0, "payer")
 VALID_TO_MS = (GENESIS_S + 365 * EPOCH_S) * 1000
 
@@ -287,6 +290,47 @@ def test_a_killed_sender_leaves_nothing_that_is_paid_twice(made: Setting) -> Non
     assert made.anchored == 1
     chain.mine(3)
     assert payments(made.world) == 1
+
+
+GATEWAY = """
+import sys, time
+from usufruct_meter.lane import Lane
+from usufruct_meter.shipper import Shipper
+path, now_ms = sys.argv[1], int(sys.argv[2])
+with Lane.open(path, clock_ms=lambda: now_ms) as lane, Shipper(lane, checkpoint_every_s=0.05):
+    lane.meter(1)
+    print("metered", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_kill_9_with_the_anchor_in_the_pool_pays_once(chain: World, tmp_path: Path) -> None:
+    """Gateways after each other meter, send an anchor, and are killed before there is a block."""
+    file = lane_file(chain, tmp_path)
+    chain_file(tmp_path, chain.chain.rpc_url, anchor_after_s=1)
+    chain.chain.set_automine(False)
+    pooled: list[str] = []
+    for number in range(4):
+        now_ms = (chain.chain.now() + 10 * number) * 1000
+        command = [sys.executable, "-c", GATEWAY, str(file.path), str(now_ms)]
+        with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as gateway:
+            assert gateway.stdout is not None
+            assert gateway.stdout.readline() == b"metered\n"
+            if number:  # the first receipt is due as soon as time has passed
+                wait_until(lambda: len(pool_of_payer(chain, pooled)) > 0)
+            gateway.kill()
+    chain.chain.mine()
+    assert payments(chain) == 1
+    assert anchored(chain, file) >= 2
+
+
+def pool_of_payer(world: World, seen: list[str]) -> list[str]:
+    """Hashes of the payer's transactions in the pool that were not seen before."""
+    pool = world.chain.rpc("txpool_content")["pending"]
+    found = {name.lower(): of for name, of in pool.items()}.get("0x" + address_of(PAYER).hex(), {})
+    new = [tx["hash"] for tx in found.values() if tx["hash"] not in seen]
+    seen += new
+    return new
 
 
 def test_a_transaction_that_stays_in_the_pool_is_replaced_at_a_higher_fee(made: Setting) -> None:
