@@ -35,6 +35,7 @@ from usufruct_oracle.guard_commands import approve, guards
 from usufruct_oracle.key_commands import key_app
 from usufruct_oracle.logs import LogFormat, Redactor, secrets_of
 from usufruct_oracle.logs import configure as configure_logs
+from usufruct_oracle.quarantine_commands import quarantine_app
 from usufruct_oracle.runner import run as run_node
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.setup_commands import init, preflight_command
@@ -51,6 +52,7 @@ epoch_app = typer.Typer(help="Look at epochs and their bundles.", no_args_is_hel
 app.add_typer(epoch_app, name="epoch")
 app.add_typer(key_app, name="keys")
 app.add_typer(dispute_app, name="disputes")
+app.add_typer(quarantine_app, name="quarantine")
 app.command()(guards)
 epoch_app.command()(approve)
 app.command()(init)

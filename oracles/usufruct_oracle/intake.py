@@ -8,7 +8,6 @@ Source: docs/spec.md, agreement 6, 12 and 23.
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable
@@ -29,6 +28,7 @@ from usufruct_protocol.receipts.encoding import RECORD_SIZE
 from usufruct_oracle import lane_store
 from usufruct_oracle.database import Connection
 from usufruct_oracle.lane_store import Evidence, Lane, SignedCheckpoint
+from usufruct_oracle.quarantine_store import put_refused
 
 _log = logging.getLogger(__name__)
 QUARANTINED: Final = InputRejected
@@ -153,12 +153,9 @@ class Intake:
         except QUARANTINED as error:
             _log.info("refused a batch: %s", error, extra={"code": error.code})
             if not is_probe:
-                body = batch.encode()
                 seq = _storable(getattr(error, "seq", None))
-                digest = hashlib.sha256(body).digest()
-                lane_store.quarantine(
-                    db, lane.lane, seq, error.code, str(error), body, digest, int(self._now_s())
-                )
+                now_s = int(self._now_s())
+                put_refused(db, lane.lane, seq, error.code, str(error), batch.encode(), now_s)
             raise
 
     def _judge(self, db: Connection, lane: Lane, batch: Batch, is_probe: bool) -> Admitted:

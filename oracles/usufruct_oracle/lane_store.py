@@ -20,9 +20,7 @@ from usufruct_oracle.database import NO_USAGE, Connection
 
 _RECORD: Final = Struct(">QQ16s32s32sQ")
 _MAX_INTEGER: Final = 2**63 - 1
-_MAX_QUARANTINED_PER_LANE: Final = 200
 _LISTS_PER_QUERY: Final = 5_000
-_QUARANTINE_HEAD_BYTES: Final = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,34 +289,6 @@ def evidence_of(db: Connection, lane_id: int) -> list[Evidence]:
         "SELECT seq, ours, theirs FROM evidence WHERE lane_id = ? ORDER BY seq, evidence_id", (lane_id,)
     )
     return [Evidence(seq, Batch.decode(ours), Batch.decode(theirs)) for seq, ours, theirs in rows]
-
-
-def quarantine(
-    db: Connection,
-    lane: bytes,
-    seq: int | None,
-    code: str,
-    reason: str,
-    body: bytes,
-    sha256: bytes,
-    received_at_s: int,
-) -> None:
-    """Remember refused input and why; the lane's oldest rows make room: garbage fills no disk."""
-    db.execute(
-        """
-        INSERT INTO quarantine (lane, seq, code, reason, size, sha256, head, received_at_s)
-        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-        """,
-        (lane, seq, code, reason, len(body), sha256, body[:_QUARANTINE_HEAD_BYTES], received_at_s),
-    )
-    db.execute(
-        """
-        DELETE FROM quarantine WHERE lane = ? AND quarantine_id <= (
-            SELECT quarantine_id FROM quarantine WHERE lane = ? ORDER BY quarantine_id DESC LIMIT 1 OFFSET ?
-        )
-        """,
-        (lane, lane, _MAX_QUARANTINED_PER_LANE),
-    )
 
 
 _LANES: Final = """

@@ -125,6 +125,18 @@ class Batch:
         return cls(lane, first_seq, records, point, signature, openings)
 
 
+def batch_span(head: bytes) -> tuple[int, int] | None:
+    """Return (first seq, end seq) as the first bytes of an encoded batch say; None if they are no batch."""
+    cursor = Cursor(head, "batch")
+    try:
+        cursor.expect(_MAGIC)
+        cursor.take(20, "lane")
+        first_seq = cursor.uint(8, "first seq")
+        return first_seq, first_seq + cursor.uint(4, "receipt count")
+    except InputRejected:
+        return None
+
+
 def check_openings(batch: Batch, needed_from: int = 0) -> dict[int, UsageList]:
     """Open every usage list of a batch and hold it against its receipt's usage root.
 

@@ -19,6 +19,7 @@ from usufruct_oracle.intake import (
 )
 from usufruct_oracle.lane_store import Lane
 from usufruct_oracle.peers import checkpoint_only
+from usufruct_oracle.quarantine_store import put_refused
 from usufruct_oracle.store import Store
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import InputRejected
@@ -170,9 +171,9 @@ def test_a_seq_too_large_for_the_store_is_refused_like_any_other(lane: KitLane, 
 def test_the_quarantine_has_an_end_and_no_lane_fills_that_of_another(store: Store, lane: KitLane) -> None:
     other = KitLane(1).address
     with store.write() as db:
-        lane_store.quarantine(db, other, 7, "x", "y", b"first", bytes(32), 1)
+        put_refused(db, other, 7, "x", "y", b"first", 1)
         for number in range(220):
-            lane_store.quarantine(db, lane.address, None, "x", "y", b"z" * 9_999, bytes(32), number)
+            put_refused(db, lane.address, None, "x", "y", b"z" * 9_999, number)
     with store.read() as db:
         count, oldest, longest = db.execute(
             "SELECT count(*), min(received_at_s), max(length(head)) FROM quarantine WHERE lane = ?",
