@@ -12,6 +12,7 @@ from usufruct_chain.connection import chain_id_of, connect
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
 from usufruct_chain.deployment_check import open_contracts
+from usufruct_chain.reader import Reader
 from usufruct_chain.sender import Sender
 from usufruct_chain.signatures import settlement_domain
 from usufruct_protocol.signing import ZERO_ADDRESS, Signer, checksum_address
@@ -24,6 +25,7 @@ from usufruct_oracle.chain_client import ChainClient
 from usufruct_oracle.dispute_chain import DisputeClient
 from usufruct_oracle.disputes import Disputes
 from usufruct_oracle.epoch import EpochLoop
+from usufruct_oracle.gas_watch import GasWatch
 from usufruct_oracle.guards import Guards, Surroundings
 from usufruct_oracle.health import Health, free_bytes_beside
 from usufruct_oracle.http import NodeHttp
@@ -65,6 +67,7 @@ class Node:
     peers: Peers
     metrics: Metrics
     health: Health
+    gas: GasWatch | None
     signer: Signer | None
     sender: Sender | None
 
@@ -172,11 +175,16 @@ def bootstrap(settings: Settings) -> Node:
         auth = PeerAuth(access.domain_separator, own_address, access.signer, registry.signers)
         timeout_seconds = settings.peer_timeout_seconds
         peers = Peers(
-            settings.peers, own_address, auth, timeout_seconds, _PATIENCE_TIMEOUTS * timeout_seconds
+            settings.peers, own_address, auth, timeout_seconds, _PATIENCE_TIMEOUTS * timeout_seconds, metrics
         )
         rosters = Rosters(store, peers)
         sender = access.open_sender(settings.pending_transaction, metrics)
         chain = ChainClient(access.contracts, sender)
+        gas = (
+            None
+            if sender is None
+            else GasWatch(own_address, Reader(access.contracts).gas_balance_wei, metrics)
+        )
         patience_seconds = min(settings.attempt_seconds / 4, _PATIENCE_POLLS * settings.poll_seconds)
         stagger = Stagger(settings.stagger_seconds)
         sync = LaneSync(store, writer, access.domain_separator)
@@ -233,4 +241,6 @@ def bootstrap(settings: Settings) -> Node:
             sender.close()
         store.close()
         raise
-    return Node(settings, loop, app, status, store, writer, peers, metrics, health, access.signer, sender)
+    return Node(
+        settings, loop, app, status, store, writer, peers, metrics, health, gas, access.signer, sender
+    )

@@ -112,14 +112,13 @@ class Metrics:
         )
         self.peer_requests = self._counter(
             "usufruct_peer_requests_total",
-            "Questions to a peer: answered, absent (404), unreachable, refused (nonsense or too large).",
+            "Questions to a peer: answered, slow, unreachable, refused (nonsense or too large).",
             "peer",
             "outcome",
         )
         self.peer_answered_at = self._gauge(
             "usufruct_peer_last_answer_timestamp_seconds", "When a peer last answered.", "peer"
         )
-        self.signatures = self._counter("usufruct_signatures_total", "Reports signed by this node's key.")
 
     def _chain(self) -> None:
         self.transactions = self._counter(

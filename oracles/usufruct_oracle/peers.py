@@ -22,6 +22,7 @@ from usufruct_protocol.roster import Roster
 from usufruct_protocol.wire import Cursor
 
 from usufruct_oracle.bounded_http import MIN_BYTES_PER_S, BoundedHttp, TooSlow, Unreachable
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.peer_auth import PeerAuth
 from usufruct_oracle.wire_json import (
     FileEntry,
@@ -55,8 +56,16 @@ class Peer:
     """
 
     def __init__(
-        self, address: bytes, url: str, auth: PeerAuth, timeout_s: float, patience_s: float | None = None
+        self,
+        address: bytes,
+        url: str,
+        auth: PeerAuth,
+        timeout_s: float,
+        patience_s: float | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
+        self._metrics = metrics or Metrics()
+        self._metrics.peer_answered_at.labels(hexed(address)).set(time.time())
         self.address = address
         self.url = url
         self._auth = auth
@@ -74,6 +83,10 @@ class Peer:
     def close(self) -> None:
         """Close its connections."""
         self._http.close()
+
+    def count(self, outcome: str) -> None:
+        """Count how a question went: answered, slow, unreachable or refused (nonsense)."""
+        self._metrics.peer_requests.labels(hexed(self.address), outcome).inc()
 
     def be_patient(self) -> None:
         """Begin a new look: forget how much of this node's time the peer has taken."""
@@ -152,15 +165,19 @@ class Peer:
             answer = self._http.get(path, headers, max_bytes)
             received = len(answer.body)
         except TooSlow:
+            self.count("slow")
             self._timeouts += 1
             self._silent_until = time.monotonic() + self._timeout_s * min(2.0 ** (self._timeouts - 2), 4.0)
             raise
         except Unreachable:
+            self.count("unreachable")
             self._silent_until = time.monotonic() + _REFUSED_PAUSE_S
             raise
         finally:
             self._spent_s += max(0.0, time.monotonic() - started - received / MIN_BYTES_PER_S)
         self._timeouts = 0
+        self.count("answered")
+        self._metrics.peer_answered_at.labels(hexed(self.address)).set(time.time())
         if answer.clock_s is not None:
             ahead_s = answer.clock_s - time.time()
             self._ahead_s = ahead_s if abs(ahead_s) <= MAX_CLOCK_DIFFERENCE_S else 0.0
@@ -181,10 +198,11 @@ class Peers:
         auth: PeerAuth,
         timeout_s: float,
         patience_s: float | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         """patience_s: see Peer; needs `be_patient` to be called before each look."""
         self._peers = {
-            address: Peer(address, url, auth, timeout_s, patience_s)
+            address: Peer(address, url, auth, timeout_s, patience_s, metrics)
             for address, url in urls.items()
             if address != own_address
         }
@@ -235,6 +253,7 @@ def _answer(peer: Peer, question: Callable[[Peer], T]) -> tuple[T, ...]:
     except Transient as error:
         _log.debug("%s", error)
     except UsufructError as error:
+        peer.count("refused")
         _log.warning("%s: %s", peer, error)
     return ()
 

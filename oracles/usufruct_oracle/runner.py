@@ -14,6 +14,7 @@ from usufruct_protocol.errors import ConfigInvalid, InvariantBroken, Transient, 
 from usufruct_oracle.bootstrap import Node
 from usufruct_oracle.connections import Connections, server_settings
 from usufruct_oracle.epoch import EpochLoop
+from usufruct_oracle.gas_watch import GasWatch
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.operator_http import OperatorServer, operator_app
 from usufruct_oracle.status import NodeStatus
@@ -27,9 +28,17 @@ DONE, WAITING, FAILED, UNEXPECTED, HALTED = "done", "waiting", "failed", "unexpe
 class LoopThread(threading.Thread):
     """Calls the epoch loop over and over until asked to stop, or until an invariant breaks."""
 
-    def __init__(self, loop: EpochLoop, status: NodeStatus, metrics: Metrics, poll_seconds: float) -> None:
+    def __init__(
+        self,
+        loop: EpochLoop,
+        status: NodeStatus,
+        metrics: Metrics,
+        poll_seconds: float,
+        gas: GasWatch | None = None,
+    ) -> None:
         super().__init__(name="epochs", daemon=True)
         self._metrics = metrics
+        self._gas = gas
         self._loop = loop
         self._status = status
         self._poll_seconds = poll_seconds
@@ -60,6 +69,8 @@ class LoopThread(threading.Thread):
         """Tick once; return how it went."""
         try:
             self._loop.tick()
+            if self._gas is not None:
+                self._gas.look()
         except InvariantBroken as error:
             _log.critical("HALTED: %s (%s)", error, error.hint or "runbook#halted", exc_info=True)
             self._status.halt(str(error))
@@ -101,7 +112,7 @@ def run(node: Node) -> None:
     # still a loop to stop and a store to close.
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: None)
-    loop = LoopThread(node.loop, node.status, node.metrics, settings.poll_seconds)
+    loop = LoopThread(node.loop, node.status, node.metrics, settings.poll_seconds, node.gas)
     operator = _operator_server(node)
     loop.start()
     try:

@@ -83,6 +83,7 @@ _STORED: Final[Mapping[str, tuple[str, str]]] = {
     "lanes": ("usufruct_lanes", "Lanes registered on chain."),
     "stopped": ("usufruct_lanes_stopped", "Lanes that signed two histories."),
     "unpaid": ("usufruct_unpaid_epochs", "Final epochs with notes that are not paid yet."),
+    "last_signed": ("usufruct_signed_epoch_number", "The last epoch whose report this node's key signed."),
     "signed": (
         "usufruct_collected_signatures",
         "Signatures over the report that most signed, this attempt.",
@@ -97,6 +98,9 @@ def _stored(db: Connection, facts: Mapping[str, Any]) -> dict[str, int]:
         "stopped": sum(lane.conflict_seq is not None for lane in lanes),
         "unpaid": len(epoch_store.unpaid(db)),
     }
+    last = epoch_store.last_signed(db)
+    if last is not None:
+        found["last_signed"] = last[0]
     if "epoch" in facts and "attempt" in facts:
         votes = epoch_store.votes(db, facts["epoch"], facts["attempt"])
         signed = [vote.report_hash for vote in votes.values() if vote.signature is not None]
