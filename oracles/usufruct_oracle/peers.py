@@ -211,6 +211,9 @@ class Peers:
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
 
+    def __len__(self) -> int:
+        return len(self._peers)
+
     def be_patient(self) -> None:
         """Begin a new look, in which each peer may take its share of time again."""
         for peer in self._peers.values():

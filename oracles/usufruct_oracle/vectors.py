@@ -30,7 +30,8 @@ _UNSIGNED: Final = b""
 class Vectors:
     """Proposes and accepts lane vectors. What it returned once for an attempt is stored and never changes.
 
-    patience_seconds: how long a proposer waits for reachable peers that have not frozen the epoch yet
+    patience_seconds: how long a proposer waits for peers that have not frozen the epoch yet or do not answer;
+                      one that starts again may have acknowledged what nobody else has
     """
 
     def __init__(
@@ -68,9 +69,9 @@ class Vectors:
     def _compose(self, context: EpochContext, attempt: int) -> Vector | None:
         """Take for each lane the highest head that a reachable node had frozen and that can be had whole."""
         answers = self._peers.ask_all(lambda peer: peer.frozen(context.epoch))
-        if any(frozen is None for frozen in answers.values()) and self._is_patient(context.epoch, attempt):
-            return None
         frozen_by = {address: frozen for address, frozen in answers.items() if frozen is not None}
+        if len(frozen_by) < len(self._peers) and self._is_patient(context.epoch, attempt):
+            return None
         self._learn_conflicts(context, frozen_by)
         heads, adopted = [], []
         for state in context.chain.lanes:
@@ -231,7 +232,7 @@ class Vectors:
             self._sync.learn_conflicts(peer, frozen)
 
     def _is_patient(self, epoch: int, attempt: int) -> bool:
-        """Tell whether peers that have not frozen yet may still be waited for."""
+        """Tell whether peers that have not shown what they froze may still be waited for."""
         now = time.monotonic()
         if self._waiting_since is None or self._waiting_since[:2] != (epoch, attempt):
             self._waiting_since = (epoch, attempt, now)

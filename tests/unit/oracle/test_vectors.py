@@ -32,17 +32,18 @@ PROPOSER, OTHER = SIGNERS[EPOCH % len(SIGNERS)], SIGNERS[(EPOCH + 1) % len(SIGNE
 
 
 class Network:
-    """Two nodes that reach each other. `said` replaces what the proposer shows."""
+    """Two nodes that reach each other. `said` replaces what the proposer shows; `is_down` silences both."""
 
     def __init__(self, nodes: dict[bytes, Node]) -> None:
         self.nodes = nodes
         self.said: Vector | None = None
+        self.is_down = False
 
-    def vectors(self, own: bytes) -> Vectors:
+    def vectors(self, own: bytes, patience_seconds: float = 0.0) -> Vectors:
         rosters = SimpleNamespace(missing=lambda _chain: ())
         peers = PeersOf(self, own)
         node = self.nodes[own]
-        return Vectors(node.store, node.sync, peers, rosters, own, 0.0)  # type: ignore[arg-type]
+        return Vectors(node.store, node.sync, peers, rosters, own, patience_seconds)  # type: ignore[arg-type]
 
     def settle(self, context: EpochContext) -> tuple[Vector | None, Vector | None]:
         """What the proposer proposes for attempt 0, and what the other makes of it."""
@@ -57,6 +58,7 @@ class PeersOf:
     """The other node, as a node's peers."""
 
     def __init__(self, network: Network, own: bytes) -> None:
+        self._network = network
         self._peers = {
             address: SimpleNamespace(
                 address=address,
@@ -79,10 +81,15 @@ class PeersOf:
     def __iter__(self) -> Iterator[Any]:
         return iter(self._peers.values())
 
+    def __len__(self) -> int:
+        return len(self._peers)
+
     def by_address(self, address: bytes) -> Any:
         return self._peers.get(address)
 
     def ask_all(self, question: Callable[[Any], Any]) -> dict[bytes, Any]:
+        if self._network.is_down:
+            return {}
         return {address: question(peer) for address, peer in self._peers.items()}
 
     def ask(self, peer: Any, question: Callable[[Any], Any]) -> Any:
@@ -300,3 +307,22 @@ def test_an_anchor_over_a_stopped_lane_still_counts(network: Network, kit: KitLa
     assert proposed is not None
     assert accepted == proposed
     assert (proposed.heads, proposed.adopted) == ((unsigned(kit.checkpoint()),), (0,))
+
+
+def test_a_proposer_waits_a_while_for_a_node_that_does_not_answer(network: Network, kit: KitLane) -> None:
+    """It may be starting again, and have acknowledged what nobody else has."""
+    kit.meter(1, 1, 1)
+    network.nodes[OTHER].take(*cut(kit, 3))
+    at = context(kit, None)
+    for node in network.nodes.values():
+        freeze(node.store, EPOCH, Cutoff(1, at.chain.cutoff_block_hash, 1), PERIOD_END_S)
+    vectors = network.vectors(PROPOSER, patience_seconds=60.0)
+    network.is_down = True
+    assert vectors.obtain(at, 0) is None
+    network.is_down = False
+    found = vectors.obtain(at, 0)
+    assert found is not None
+    assert found.heads == (head(kit, 3),)
+    network.is_down = True
+    alone = network.vectors(PROPOSER).obtain(at, len(SIGNERS))
+    assert alone is not None, "but not for ever"
