@@ -117,8 +117,13 @@ class AckBook:
         )
         return True
 
-    def answer(self, seq: int, by_s: int, needed: int) -> Answer | None:
-        """Return a checkpoint over a receipt that at least this many keys had acknowledged by a time."""
+    def answer(
+        self, seq: int, by_s: int, needed: int, signers: Collection[bytes] | None = None
+    ) -> Answer | None:
+        """Return a checkpoint over a receipt that at least this many keys had acknowledged by a time.
+
+        Of keys that are no `signers`, if these are given, acknowledgements are left out.
+        """
         rows = self._run(
             """
             SELECT count, cumulative_units, receipts_root, lane_signature, signer, min(received_at), signature
@@ -129,6 +134,8 @@ class AckBook:
         )
         found: dict[tuple[int, bytes], Answer] = {}
         for count, units, root, lane_signature, signer, received_at, signature in rows:
+            if signers is not None and signer not in signers:
+                continue
             point = Checkpoint(self._lane, count, int.from_bytes(units, "big"), root)
             earlier = found.get((count, root))
             acks = (*(earlier.acks if earlier else ()), KeptAck(received_at, signer, signature))

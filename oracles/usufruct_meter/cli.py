@@ -17,6 +17,7 @@ from usufruct_protocol.signing import checksum_address
 
 from usufruct_meter import lane_commands, verify_commands
 from usufruct_meter.chain.anchoring import lane_coverage
+from usufruct_meter.chain.errands import anchor_errand
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.registration import check_before_signing
 from usufruct_meter.console import (
@@ -127,7 +128,7 @@ def _anchor_one(options: argparse.Namespace, file: LaneFile, chain: LaneChain) -
         reader.close()
     is_due = act_at_s is not None and act_at_s * 1000 <= now_ms()
     if point is not None and (is_due or not options.if_due):
-        chain.sender().send(point.checkpoint, point.signature, wait_s=options.timeout)
+        chain.payer().run(anchor_errand(point.checkpoint, point.signature), wait_s=options.timeout)
         anchored_count = max(found.anchored_count, point.checkpoint.count)
     else:
         anchored_count = found.anchored_count

@@ -112,8 +112,8 @@ def _clock(chain: LaneChain) -> str:
 
 def _check_payer(chain: LaneChain) -> Iterator[CheckLine]:
     try:
-        payer = checksum_address(chain.payer().address)
-        balance_wei = chain.sender().balance_wei()
+        account = chain.payer()
+        payer, balance_wei = checksum_address(account.address), account.balance_wei()
         price_wei = max(one.head.base_fee_wei for one in chain.facts()) * 2 * _ANCHOR_GAS
     except UsufructError as error:
         yield CheckLine(FAIL, "payer", str(error), error.hint)

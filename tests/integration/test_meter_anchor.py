@@ -19,9 +19,10 @@ from usufruct_chain import calls
 from usufruct_meter import lane_commands
 from usufruct_meter.ack_book import AckBook, ack_book_path
 from usufruct_meter.batching import BatchLimits, next_batch
-from usufruct_meter.chain.anchor_sender import AnchorPending, AnchorRefused, PayerBroke
 from usufruct_meter.chain.anchoring import AnchorKeeper
+from usufruct_meter.chain.errands import anchor_errand
 from usufruct_meter.chain.lane_chain import LaneChain
+from usufruct_meter.chain.payer import ErrandPending, PayerBroke
 from usufruct_meter.chain.registration import NotRegistered
 from usufruct_meter.chain.rpc import ChainUnavailable
 from usufruct_meter.cli import main
@@ -280,12 +281,12 @@ def test_a_killed_sender_leaves_nothing_that_is_paid_twice(made: Setting) -> Non
     killed, restarted = (LaneChain.beside(made.lane.file) for _ in range(2))
     assert killed is not None
     assert restarted is not None
-    with killed, pytest.raises(AnchorPending):
-        killed.sender().send(point, last.signature, wait_s=0.0)
+    with killed, pytest.raises(ErrandPending):
+        killed.payer().run(anchor_errand(point, last.signature), wait_s=0.0)
     with restarted:
         miner = threading.Timer(0.5, chain.mine)
         miner.start()
-        restarted.sender().send(point, last.signature, wait_s=20.0)
+        restarted.payer().run(anchor_errand(point, last.signature), wait_s=20.0)
         miner.join()
     assert made.anchored == 1
     chain.mine(3)
@@ -350,11 +351,11 @@ def test_a_transaction_that_stays_in_the_pool_is_replaced_at_a_higher_fee(made: 
         chain.mine()
 
     with found:
-        sender = found.sender()
-        sender._bump_after_s = 0.2
+        payer = found.payer()
+        payer._bump_after_s = 0.2
         watcher = threading.Thread(target=watch)
         watcher.start()
-        sender.send(point, last.signature, wait_s=30.0)
+        payer.run(anchor_errand(point, last.signature), wait_s=30.0)
         watcher.join(30)
     assert made.anchored == 1
     assert payments(made.world) == 1
@@ -383,9 +384,8 @@ def test_a_payer_without_ether_is_said_and_tried_again(made: Setting) -> None:
     made.world.chain.set_balance([checksum_address(address_of(PAYER))], 1)
     made.meter(1)
     made.pass_time(MERGE_DELAY_S)
-    with pytest.raises((PayerBroke, AnchorRefused, ChainUnavailable)) as caught:
+    with pytest.raises(PayerBroke):
         made.look()
-    assert isinstance(caught.value, PayerBroke), caught.value
     made.world.chain.set_balance([checksum_address(address_of(PAYER))])
     made.look()
     assert made.anchored == 1

@@ -16,11 +16,13 @@ from typing import Final
 from usufruct_protocol.errors import UsufructError
 
 from usufruct_meter.ack_book import AckBook, ack_book_path
-from usufruct_meter.chain.anchor_sender import AnchorPending
+from usufruct_meter.chain.challenges import ChallengeWatch, answer_to
 from usufruct_meter.chain.coverage import Coverage, coverage
+from usufruct_meter.chain.errands import anchor_errand
 from usufruct_meter.chain.lane_chain import LaneChain
+from usufruct_meter.chain.payer import ErrandPending
 from usufruct_meter.chain.pruning import prunable_below
-from usufruct_meter.chain.views import ChainFacts
+from usufruct_meter.chain.views import ChainFacts, OpenChallenge
 from usufruct_meter.errors import SpoolOutdated
 from usufruct_meter.lane import Lane
 from usufruct_meter.lane_file import LaneFile
@@ -34,7 +36,7 @@ _SEND_WAIT_S: Final = 240.0
 _FIRST_BACKOFF_S: Final = 2.0
 _LOOK_AFTER_S: Final = 5.0
 _CLOCK_TOLERANCE_S: Final = 600
-_PRUNE_EVERY_S: Final = 600.0
+_NOW_AND_THEN_S: Final = 600.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +77,8 @@ class AnchorKeeper(threading.Thread):
         self._acks = acks
         self._stopping = stopping
         self._failures = 0
-        self._prune_at = 0.0
+        self._next_at = 0.0
+        self._challenges = ChallengeWatch(chain)
         self._coverage: Coverage | None = None
         self._error: str | None = None
 
@@ -91,7 +94,7 @@ class AnchorKeeper(threading.Thread):
                 try:
                     rest_s = self.step(reader)
                     self._failures, self._error = 0, None
-                    self._prune(reader)
+                    self._now_and_then(reader)
                 except (UsufructError, sqlite3.Error) as error:
                     rest_s = self._failed(error)
                 except Exception as error:  # a thread must not die silently behind a healthy server
@@ -125,11 +128,35 @@ class AnchorKeeper(threading.Thread):
         self._anchor(reader, found, now_s)
         return min(look_every_s, _LOOK_AFTER_S)
 
-    def _prune(self, reader: SpoolReader) -> None:
-        """Delete what is settled, now and then. Nothing depends on when: a failure waits."""
-        if time.monotonic() < self._prune_at:
+    def _now_and_then(self, reader: SpoolReader) -> None:
+        """Do what has days of time: a failure waits for the next time."""
+        if time.monotonic() < self._next_at:
             return
-        self._prune_at = time.monotonic() + _PRUNE_EVERY_S
+        self._next_at = time.monotonic() + _NOW_AND_THEN_S
+        self.answer_challenges(reader)
+        self._prune(reader)
+
+    def answer_challenges(self, reader: SpoolReader) -> None:
+        """Answer what the lane is charged with; what cannot be answered is an alarm, not the end."""
+        try:
+            for challenge in self._challenges.open():
+                self._answer(challenge, reader)
+        except UsufructError as error:
+            _logger.warning("cannot tell whether the lane is challenged: %s", error)
+
+    def _answer(self, challenge: OpenChallenge, reader: SpoolReader) -> None:
+        number, until_s = challenge.challenge_id, challenge.answerable_until_s
+        _logger.error("challenge %d against this lane, to be answered by %d", number, until_s)
+        try:
+            errand = answer_to(challenge, self._chain, reader, self._acks)
+            self._chain.payer(self._stopping.is_set).run(errand, wait_s=_SEND_WAIT_S)
+        except UsufructError as error:
+            _logger.error("challenge %d is not answered: %s %s", number, error, error.hint)
+        else:
+            _logger.warning("challenge %d is answered; its bond is credited to the payer", number)
+
+    def _prune(self, reader: SpoolReader) -> None:
+        """Delete what is settled."""
         try:
             below = prunable_below(self._lane, self._chain, reader)
             if below > reader.usage_pruned_below():
@@ -154,15 +181,15 @@ class AnchorKeeper(threading.Thread):
             f", {late_s} s past the merge delay" if late_s > 0 else "",
             last.checkpoint.count,
         )
-        sender = self._chain.sender(self._stopping.is_set)
-        sender.send(last.checkpoint, last.signature, wait_s=_SEND_WAIT_S)
+        payer = self._chain.payer(self._stopping.is_set)
+        payer.run(anchor_errand(last.checkpoint, last.signature), wait_s=_SEND_WAIT_S)
         _logger.warning("%d receipts are anchored", last.checkpoint.count)
 
     def _failed(self, error: Exception) -> float:
         """Note a failure; returns how long to wait, growing with each one in a row, up to a minute."""
         message = f"{error} {getattr(error, 'hint', '')}".strip()
         if message != self._error:
-            level = logging.INFO if isinstance(error, AnchorPending) else logging.ERROR
+            level = logging.INFO if isinstance(error, ErrandPending) else logging.ERROR
             _logger.log(level, "cannot tell or see to it that the lane is covered: %s", message)
         self._error = message
         rest_s = min(_LOOK_EVERY_S, _FIRST_BACKOFF_S * float(2 ** min(self._failures, 8)))

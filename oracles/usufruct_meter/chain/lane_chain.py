@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Self
 
 from usufruct_protocol.errors import ConfigInvalid
-from usufruct_protocol.signing import LocalSigner, Signer
+from usufruct_protocol.signing import LocalSigner
 
-from usufruct_meter.chain.anchor_sender import AnchorSender
+from usufruct_meter.chain.payer import Payer
 from usufruct_meter.chain.rpc import Endpoint
 from usufruct_meter.chain.settings import CHAIN_FILE_NAME, ChainFile
 from usufruct_meter.chain.views import ChainFacts, ChainView, each
@@ -67,23 +66,17 @@ class LaneChain:
         """Whether every endpoint that answers knows the lane. Raises: ChainUnavailable, ConfigInvalid."""
         return all(each(self.views, lambda view: view.lane(self.file.lane) is not None))
 
-    def payer(self) -> Signer:
-        """Return the account that pays for anchors. Raises: ConfigInvalid if there is none."""
+    def payer(self, is_stopping: Callable[[], bool] = lambda: False) -> Payer:
+        """Return the account that pays for errands. Raises: ConfigInvalid if there is none."""
         path = self.settings.payer_key_file
         if path is None:
             raise ConfigInvalid(
                 f"{self.settings.path} names no payer_key_file, so nothing can be anchored",
                 hint="usufruct-meter payer new makes one; send it some ether",
             )
-        return LocalSigner(read_private_key(path))
-
-    def sender(self, is_stopping: Callable[[], bool] = lambda: False) -> AnchorSender:
-        """Return what carries anchors. Raises: ConfigInvalid."""
-        payer = self.payer()
-        path = self.settings.payer_key_file or Path(CHAIN_FILE_NAME)
-        return AnchorSender(
+        return Payer(
             self.views,
-            payer,
+            LocalSigner(read_private_key(path)),
             path.with_name(path.name + ".lock"),
             max_fee_per_gas_gwei=self.settings.max_fee_per_gas_gwei,
             is_stopping=is_stopping,

@@ -10,21 +10,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Final, TypeVar
 
 from usufruct_protocol.errors import ConfigInvalid
-from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.periods import fault_bound
 from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.signing import checksum_address
 from usufruct_protocol.terms import LaneRegistration
 
+from usufruct_meter.chain.abi import WORD, address, number, selector, static, uint
 from usufruct_meter.chain.rpc import ChainUnavailable, Endpoint, data, quantity
 
 Answer = TypeVar("Answer")
 
-_WORD: Final = 32
 _LICENSE_WORDS: Final = 13
+_CHALLENGE_WORDS: Final = 11
 _MAX_SIGNERS: Final = 255
 _MAX_VERSIONS_AHEAD: Final = 64
 
@@ -45,6 +46,7 @@ class Neighbors:
 
     committee: bytes
     registry: bytes
+    challenges: bytes
     anchors: bytes
     merge_delay_s: int
     epoch_seconds: int
@@ -71,6 +73,30 @@ class LaneOnChain:
     number: int
     registration: LaneRegistration
     revoked_at_s: int
+
+
+class ChallengeKind(IntEnum):
+    """What a lane is charged with: as in `IUsageChallenges.Kind`."""
+
+    BEYOND_COUNT = 1
+    SWAPPED = 2
+
+
+@dataclass(frozen=True, slots=True)
+class OpenChallenge:
+    """A charge against a lane: a finalized report leaves receipt `seq` out, or a checkpoint over `count`
+    receipts does not hold it as leaf `seq`."""
+
+    challenge_id: int
+    kind: ChallengeKind
+    lane_number: int
+    seq: int
+    answerable_until_s: int
+    period_end_s: int
+    signer_set_version: int
+    count: int
+    receipt_hash: bytes
+    receipts_root: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +147,7 @@ class ChainView:
             self._neighbors = Neighbors(
                 committee=self._address_at(self._settlement, "committee()", at),
                 registry=registry,
+                challenges=challenges,
                 anchors=anchors,
                 merge_delay_s=self._number_at(escrow, "maxMergeDelaySeconds()", at),
                 epoch_seconds=self._number_at(self._settlement, "epochSeconds()", at),
@@ -130,14 +157,14 @@ class ChainView:
     def lane(self, lane: bytes) -> LaneOnChain | None:
         """Return the registration of a lane, or None if it has none."""
         registry, at = self.neighbors().registry, self.head().block_hash
-        registered, number = self._call(registry, "laneNumberOf(address)", at, [lane], words=2)
+        registered, lane_number = self._call(registry, "laneNumberOf(address)", at, [lane], words=2)
         if not any(registered):
             return None
-        words = self._call(registry, "laneAt(uint32)", at, [number], words=5)
-        (revoked_at,) = self._call(registry, "laneRevokedAt(uint32)", at, [number], words=1)
-        license_id, valid_from, valid_to, cap = map(_number, words[1:])
-        registration = LaneRegistration(_address(words[0]), license_id, valid_from, valid_to, cap)
-        return LaneOnChain(_number(number), registration, _number(revoked_at))
+        words = self._call(registry, "laneAt(uint32)", at, [lane_number], words=5)
+        (revoked_at,) = self._call(registry, "laneRevokedAt(uint32)", at, [lane_number], words=1)
+        license_id, valid_from, valid_to, cap = map(number, words[1:])
+        registration = LaneRegistration(address(words[0]), license_id, valid_from, valid_to, cap)
+        return LaneOnChain(number(lane_number), registration, number(revoked_at))
 
     def anchor(self, lane: bytes, head: Head) -> Checkpoint:
         """Return the highest checkpoint of a lane that was anchored by a block; count 0 if there is none."""
@@ -145,10 +172,10 @@ class ChainView:
             self.neighbors().anchors,
             "anchorAt(address,uint256)",
             head.block_hash,
-            [lane, _uint(head.time_s)],
+            [lane, uint(head.time_s)],
             words=4,
         )
-        return Checkpoint(lane, _number(words[1]), _number(words[2]), words[3])
+        return Checkpoint(lane, number(words[1]), number(words[2]), words[3])
 
     def facts(self, lane: bytes) -> ChainFacts:
         """Return what decides whether a lane's receipts are covered."""
@@ -159,34 +186,67 @@ class ChainView:
     def genesis_s(self) -> int:
         """Return when the first period began: period ends lie on a grid."""
         words = self._call(self._settlement, "state()", self.head().block_hash, words=7)
-        last_epoch, last_period_end_s = map(_number, words[:2])
+        last_epoch, last_period_end_s = map(number, words[:2])
         return last_period_end_s - last_epoch * self.neighbors().epoch_seconds
 
     def license_ends_s(self, license_id: int) -> int:
         """Return when a license ends, as things stand. Raises: ConfigInvalid if there is no such license."""
         call = "license(uint32)"
         words = self._call(
-            self.neighbors().registry, call, self.head().block_hash, [_uint(license_id)], words=_LICENSE_WORDS
+            self.neighbors().registry, call, self.head().block_hash, [uint(license_id)], words=_LICENSE_WORDS
         )
         if not any(words[0]):
             raise ConfigInvalid(f"there is no license {license_id}", hint="licenses count from 1")
-        return _number(words[2])
+        return number(words[2])
 
     def last_epoch(self) -> int:
         """Return the last finalized epoch; 0 if there is none."""
         words = self._call(self._settlement, "state()", self.head().block_hash, words=7)
-        return _number(words[0])
+        return number(words[0])
 
     def report_hash(self, epoch: int) -> bytes | None:
         """Return the hash of a finalized epoch's report, or None while there is none."""
         at = self.head().block_hash
-        (found,) = self._call(self._settlement, "reportHash(uint64)", at, [_uint(epoch)], words=1)
+        (found,) = self._call(self._settlement, "reportHash(uint64)", at, [uint(epoch)], words=1)
         return found if any(found) else None
+
+    def challenge_count(self, at: str) -> int:
+        """Return how many challenges were ever opened; they are numbered from 1."""
+        return self._number_at(self.neighbors().challenges, "challengeCount()", at)
+
+    def challenge(self, challenge_id: int) -> OpenChallenge | None:
+        """Return a challenge that waits for its answer, or None if it waits no more."""
+        words = self._call(
+            self.neighbors().challenges,
+            "challenge(uint256)",
+            self.head().block_hash,
+            [uint(challenge_id)],
+            words=_CHALLENGE_WORDS,
+        )
+        until_s, lane_number, kind, seq, _, period_end_s, version, count = map(number, words[1:9])
+        if kind == 0:
+            return None
+        return OpenChallenge(
+            challenge_id=challenge_id,
+            kind=ChallengeKind(kind),
+            lane_number=lane_number,
+            seq=seq,
+            answerable_until_s=until_s,
+            period_end_s=period_end_s,
+            signer_set_version=version,
+            count=count,
+            receipt_hash=words[9],
+            receipts_root=words[10],
+        )
+
+    def committee_of(self, version: int) -> frozenset[bytes]:
+        """Return the signers of a version."""
+        return self._signers(self.neighbors().committee, version, self.head().block_hash)[0]
 
     def _committees(self, head: Head) -> tuple[CommitteeVersion, ...]:
         """The version that governs the open epoch, and those announced for later ones."""
         committee, at = self.neighbors().committee, head.block_hash
-        open_epoch = _number(self._call(self._settlement, "state()", at, words=7)[0]) + 1
+        open_epoch = number(self._call(self._settlement, "state()", at, words=7)[0]) + 1
         current = self._version_for(committee, open_epoch, at)
         latest = self._number_at(committee, "latestVersion()", at)
         found = []
@@ -198,20 +258,20 @@ class ChainView:
         return tuple(found)
 
     def _version_for(self, committee: bytes, epoch: int, at: str) -> int:
-        return _number(self._call(committee, "versionFor(uint64)", at, [_uint(epoch)], words=1)[0])
+        return number(self._call(committee, "versionFor(uint64)", at, [uint(epoch)], words=1)[0])
 
     def _signers(self, committee: bytes, version: int, at: str) -> tuple[frozenset[bytes], int]:
-        words = self._call(committee, "signersOf(uint32)", at, [_uint(version)])
-        count = _number(words[2]) if len(words) > 3 else 0
+        words = self._call(committee, "signersOf(uint32)", at, [uint(version)])
+        count = number(words[2]) if len(words) > 3 else 0
         if not 4 <= count <= _MAX_SIGNERS or len(words) != 3 + count:
             raise ChainUnavailable(f"{self.endpoint.name} gives no signers of version {version}")
-        return frozenset(map(_address, words[3:])), _number(words[1])
+        return frozenset(map(address, words[3:])), number(words[1])
 
     def _number_at(self, contract: bytes, function: str, at: str) -> int:
-        return _number(self._call(contract, function, at, words=1)[0])
+        return number(self._call(contract, function, at, words=1)[0])
 
     def _address_at(self, contract: bytes, function: str, at: str) -> bytes:
-        found = _address(self._call(contract, function, at, words=1)[0])
+        found = address(self._call(contract, function, at, words=1)[0])
         if not any(found):
             raise ConfigInvalid(f"{function} of {checksum_address(contract)} is the zero address")
         return found
@@ -226,9 +286,7 @@ class ChainView:
         words: int | None = None,
     ) -> list[bytes]:
         """Call a view function; returns its answer in words of 32 bytes."""
-        call_data = keccak256(function.encode("ascii"))[:4] + b"".join(
-            one.rjust(_WORD, b"\0") for one in arguments
-        )
+        call_data = selector(function) + static(*arguments)
         request = {"to": checksum_address(contract), "data": "0x" + call_data.hex()}
         answer = data(self.endpoint.request("eth_call", request, {"blockHash": at}))
         if not answer:
@@ -236,9 +294,9 @@ class ChainView:
                 f"there is no contract with {function} at {checksum_address(contract)}",
                 hint="are settlement and chain_id right in the lane file?",
             )
-        if len(answer) % _WORD or (words is not None and len(answer) != words * _WORD):
+        if len(answer) % WORD or (words is not None and len(answer) != words * WORD):
             raise ChainUnavailable(f"{self.endpoint.name} gives a malformed answer to {function}")
-        return [answer[start : start + _WORD] for start in range(0, len(answer), _WORD)]
+        return [answer[start : start + WORD] for start in range(0, len(answer), WORD)]
 
 
 def each(views: Sequence[ChainView], ask: Callable[[ChainView], Answer]) -> list[Answer]:
@@ -253,23 +311,3 @@ def each(views: Sequence[ChainView], ask: Callable[[ChainView], Answer]) -> list
     if not found:
         raise last or ChainUnavailable("no endpoint is configured")
     return found
-
-
-def anchor_call(point: Checkpoint, signature: bytes) -> bytes:
-    """Return the call data of `anchor(checkpoint, laneSignature)`."""
-    selector = keccak256(b"anchor((address,uint64,uint128,bytes32),bytes)")[:4]
-    checkpoint = (point.lane, _uint(point.count), _uint(point.cumulative_units), point.receipts_root)
-    head = b"".join(one.rjust(_WORD, b"\0") for one in (*checkpoint, _uint(5 * _WORD), _uint(len(signature))))
-    return selector + head + signature + bytes(-len(signature) % _WORD)
-
-
-def _uint(value: int) -> bytes:
-    return value.to_bytes(_WORD, "big")
-
-
-def _number(word: bytes) -> int:
-    return int.from_bytes(word, "big")
-
-
-def _address(word: bytes) -> bytes:
-    return word[12:]

@@ -1,4 +1,4 @@
-"""Carrying a checkpoint to the chain: one transaction, paid by an account that does nothing else.
+"""Sending transactions that anyone may send, paid by an account that does nothing else.
 
 The chain is the only memory. The nonce is always the next one to be mined, so whatever this process, or one
 that was killed, has left in the pool is replaced and never paid beside it; and success is what the contract
@@ -11,19 +11,18 @@ import fcntl
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from usufruct_protocol.errors import ConfigInvalid, ContractRejected, Transient
-from usufruct_protocol.keccak import keccak256
-from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.signing import Signer, checksum_address
 from usufruct_protocol.transaction import Transaction
 
 from usufruct_meter.chain.rpc import CallReverted, ChainUnavailable, quantity
-from usufruct_meter.chain.views import ChainView, anchor_call, each
+from usufruct_meter.chain.views import ChainView, each
 
 _logger = logging.getLogger(__name__)
 
@@ -31,8 +30,6 @@ _GWEI: Final = 10**9
 _DEFAULT_TIP_WEI: Final = 10**9
 _FEE_STEP_PERCENT: Final = 125
 """Growth of the fees of a replacement; pools ask for at least 110."""
-_MAX_GAS: Final = 400_000
-"""Several times what an anchor takes: an endpoint that names more is wrong."""
 _FIRST_POLL_S: Final = 0.05
 _LAST_POLL_S: Final = 4.0
 _BUMP_AFTER_S: Final = 45.0
@@ -40,29 +37,17 @@ _FEE_TOO_LOW: Final = ("underpriced", "fee too low", "less than block base fee")
 _KNOWN: Final = ("already known", "already imported", "known transaction")
 _NONCE_USED: Final = ("nonce too low", "nonce is too low", "oldnonce")
 
-_REFUSALS: Final = {
-    keccak256(text.encode("ascii"))[:4]: (text.partition("(")[0], hint)
-    for text, hint in (
-        ("CheckpointAnchors_UnknownLane(address)", "register the lane, or is it another deployment's?"),
-        ("CheckpointAnchors_LaneRevoked(address,uint48)", "start a new lane: usufruct-meter lane new"),
-        ("CheckpointAnchors_CountNotHigher(address,uint64,uint64)", "a higher one is anchored already"),
-        ("CheckpointAnchors_UnitsFell(address,uint128,uint128)", "the spool is not what the lane signed"),
-        ("CheckpointAnchors_OverUnitCap(address,uint128,uint128)", "start a new lane with a higher cap"),
-    )
-}
-_COUNT_NOT_HIGHER: Final = keccak256(b"CheckpointAnchors_CountNotHigher(address,uint64,uint64)")[:4]
+
+class ErrandRefused(ContractRejected):
+    """The contract would refuse this call."""
+
+    code = "errand_refused"
 
 
-class AnchorRefused(ContractRejected):
-    """The contract would refuse this anchor."""
+class ErrandPending(Transient):
+    """The call is on its way, or the payer is busy with another one: look again soon."""
 
-    code = "anchor_refused"
-
-
-class AnchorPending(Transient):
-    """The anchor is on its way, or the payer is busy with another one: look again soon."""
-
-    code = "anchor_pending"
+    code = "errand_pending"
 
 
 class PayerBroke(Transient):
@@ -71,8 +56,28 @@ class PayerBroke(Transient):
     code = "payer_broke"
 
 
-class AnchorSender:
-    """Sends anchors from one account. Lanes of several processes may share it: they take turns.
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """Something to bring about on chain.
+
+    what:     said in messages
+    to:       the contract, as an endpoint knows it
+    is_done:  whether it is so already, as an endpoint knows it
+    max_gas:  several times what it takes: an endpoint that names more is wrong
+    refusals: what the contract may say, by selector: name, and what to do about it; None for a hint says that
+              the errand is then done already
+    """
+
+    what: str
+    to: Callable[[ChainView], bytes]
+    call_data: bytes
+    is_done: Callable[[ChainView], bool]
+    max_gas: int
+    refusals: Mapping[bytes, tuple[str, str | None]]
+
+
+class Payer:
+    """Runs errands from one account. Processes may share it: they take turns.
 
     lock_path:   a file that processes on this machine lock while they send; on another machine use another
                  account
@@ -81,7 +86,7 @@ class AnchorSender:
     def __init__(
         self,
         views: Sequence[ChainView],
-        payer: Signer,
+        signer: Signer,
         lock_path: Path,
         *,
         max_fee_per_gas_gwei: int,
@@ -89,33 +94,37 @@ class AnchorSender:
         is_stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         self._views = views
-        self._payer = payer
+        self._signer = signer
         self._lock_path = lock_path
         self._max_fee_wei = max_fee_per_gas_gwei * _GWEI
         self._bump_after_s = bump_after_s
         self._is_stopping = is_stopping
 
-    def send(self, point: Checkpoint, lane_signature: bytes, *, wait_s: float) -> None:
-        """Have a checkpoint, or a higher one of its lane, anchored; returns once it is in a block.
+    @property
+    def address(self) -> bytes:
+        """The account."""
+        return self._signer.address
 
-        Raises: AnchorRefused; AnchorPending after `wait_s`; PayerBroke; ChainUnavailable; ConfigInvalid if an
+    def run(self, errand: Errand, *, wait_s: float) -> None:
+        """Bring something about; returns once it is in a block.
+
+        Raises: ErrandRefused; ErrandPending after `wait_s`; PayerBroke; ChainUnavailable; ConfigInvalid if an
         endpoint serves another chain.
         """
-        call_data = anchor_call(point, lane_signature)
         deadline = time.monotonic() + wait_s
         with self._turn():
-            if self._is_anchored(point):
+            if self._is_done(errand):
                 return
-            gas = self._gas(point, call_data)
+            gas = self._gas(errand)
             if gas is None:
                 return
             nonce, fee_percent = self._next_nonce(), 100
             while True:
-                fee_percent = self._put_in_pool(call_data, gas, nonce, fee_percent)
-                if self._wait(point, nonce, min(self._bump_after_s, deadline - time.monotonic())):
+                fee_percent = self._put_in_pool(errand, gas, nonce, fee_percent)
+                if self._wait(errand, nonce, min(self._bump_after_s, deadline - time.monotonic())):
                     return
                 if time.monotonic() >= deadline or self._is_stopping():
-                    raise AnchorPending(f"the anchor of {point.count} receipts is not in a block yet")
+                    raise ErrandPending(f"{errand.what}: not in a block yet")
                 mined = self._next_nonce()
                 if mined > nonce:  # what was in the pool before went through in place of this one
                     nonce, fee_percent = mined, 100
@@ -124,7 +133,7 @@ class AnchorSender:
 
     def balance_wei(self) -> int:
         """Return what the payer has, in wei."""
-        return max(self._ask_each("eth_getBalance", checksum_address(self._payer.address), "latest"))
+        return max(self._ask_each("eth_getBalance", checksum_address(self.address), "latest"))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -136,46 +145,46 @@ class AnchorSender:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise AnchorPending("the payer is busy with the anchor of another lane") from error
+                raise ErrandPending("the payer is busy with another errand") from error
             yield
         finally:
             os.close(descriptor)
 
-    def _is_anchored(self, point: Checkpoint) -> bool:
+    def _is_done(self, errand: Errand) -> bool:
         """Whether every endpoint that answers says so: one that lies or sees a fork must not end it."""
-        return min(each(self._views, lambda view: view.anchor(point.lane, view.head()).count)) >= point.count
+        return all(each(self._views, errand.is_done))
 
-    def _gas(self, point: Checkpoint, call_data: bytes) -> int | None:
-        """Simulate; returns the gas to offer, or None if a higher checkpoint is anchored already."""
-        request = {"from": checksum_address(self._payer.address), "data": "0x" + call_data.hex()}
+    def _gas(self, errand: Errand) -> int | None:
+        """Simulate; returns the gas to offer, or None if it is done already."""
+        request = {"from": checksum_address(self.address), "data": "0x" + errand.call_data.hex()}
 
         def estimate(view: ChainView) -> int | CallReverted:
-            to = checksum_address(view.neighbors().anchors)
+            to = checksum_address(errand.to(view))
             try:
                 return quantity(view.endpoint.request("eth_estimateGas", request | {"to": to}))
             except CallReverted as error:
                 return error
 
         found = each(self._views, estimate)
-        offers = [gas for gas in found if isinstance(gas, int) and gas <= _MAX_GAS]
+        offers = [gas for gas in found if isinstance(gas, int) and gas <= errand.max_gas]
         if offers:
-            return min(_MAX_GAS, max(offers) * 5 // 4)
+            return min(errand.max_gas, max(offers) * 5 // 4)
         refused = next((one for one in found if isinstance(one, CallReverted)), None)
         if refused is None:
-            raise ChainUnavailable(f"endpoints say that an anchor takes more than {_MAX_GAS} gas")
-        if refused.data[:4] == _COUNT_NOT_HIGHER:
-            _logger.warning("an endpoint lags: the anchor of %d receipts is there already", point.count)
+            raise ChainUnavailable(f"{errand.what}: endpoints ask for more than {errand.max_gas} gas")
+        name, hint = errand.refusals.get(refused.data[:4], ("unknown refusal", "is the lane file right?"))
+        if hint is None:
+            _logger.warning("%s: done already, as one endpoint knows and another does not", errand.what)
             return None
-        name, hint = _REFUSALS.get(refused.data[:4], ("unknown refusal", "is the lane file right?"))
-        raise AnchorRefused(f"anchoring {point.count} receipts: {name}", hint=hint) from refused
+        raise ErrandRefused(f"{errand.what}: {name}", hint=hint) from refused
 
     def _next_nonce(self) -> int:
-        return max(self._ask_each("eth_getTransactionCount", checksum_address(self._payer.address), "latest"))
+        return max(self._ask_each("eth_getTransactionCount", checksum_address(self.address), "latest"))
 
-    def _put_in_pool(self, call_data: bytes, gas: int, nonce: int, fee_percent: int) -> int:
+    def _put_in_pool(self, errand: Errand, gas: int, nonce: int, fee_percent: int) -> int:
         """Hand the transaction to every endpoint, at higher fees if pools ask; returns the last percent."""
         while True:
-            raw = self._signed(call_data, gas, nonce, fee_percent)
+            raw = self._signed(errand, gas, nonce, fee_percent)
             refusals: list[ChainUnavailable] = []
             for view in self._views:
                 try:
@@ -189,39 +198,39 @@ class AnchorSender:
                 raise _understood(refusals[0])
             fee_percent = fee_percent * _FEE_STEP_PERCENT // 100
 
-    def _signed(self, call_data: bytes, gas: int, nonce: int, fee_percent: int) -> bytes:
+    def _signed(self, errand: Errand, gas: int, nonce: int, fee_percent: int) -> bytes:
         base_wei = max(each(self._views, lambda view: view.head().base_fee_wei))
         tip_wei = min(self._ask_each("eth_maxPriorityFeePerGas", default=_DEFAULT_TIP_WEI))
         fee_wei = (2 * base_wei + tip_wei) * fee_percent // 100
         was_at_most = fee_percent > 100 and fee_wei * 100 // _FEE_STEP_PERCENT >= self._max_fee_wei
         if base_wei >= self._max_fee_wei or was_at_most:
             raise ChainUnavailable(
-                f"an anchor takes {base_wei // _GWEI} gwei per gas or more; max_fee_per_gas_gwei is lower",
+                f"{errand.what}: gas costs {base_wei // _GWEI} gwei or more, max_fee_per_gas_gwei is less",
                 hint="raise it in chain.json if receipts are about to fall due",
             )
         fee_wei = min(fee_wei, self._max_fee_wei)
-        anchors = set(each(self._views, lambda view: view.neighbors().anchors))
-        if len(anchors) > 1:
-            raise ChainUnavailable("endpoints name different anchor contracts: one of them lies")
+        contracts = set(each(self._views, errand.to))
+        if len(contracts) > 1:
+            raise ChainUnavailable("endpoints name different contracts: one of them lies")
         return Transaction(
             chain_id=self._views[0].endpoint.chain_id,
             nonce=nonce,
             tip_per_gas_wei=min(tip_wei * fee_percent // 100, fee_wei),
             max_fee_per_gas_wei=fee_wei,
             gas=gas,
-            to=anchors.pop(),
+            to=contracts.pop(),
             value_wei=0,
-            data=call_data,
-        ).signed(self._payer)
+            data=errand.call_data,
+        ).signed(self._signer)
 
-    def _wait(self, point: Checkpoint, nonce: int, seconds: float) -> bool:
-        """Wait until the checkpoint is anchored, or the nonce is used up by something else."""
+    def _wait(self, errand: Errand, nonce: int, seconds: float) -> bool:
+        """Wait until it is done, or the nonce is used up by something else."""
         until, pause = time.monotonic() + seconds, _FIRST_POLL_S
         while True:
-            if self._is_anchored(point):
+            if self._is_done(errand):
                 return True
             if self._next_nonce() > nonce:
-                return self._is_anchored(point)
+                return self._is_done(errand)
             left = until - time.monotonic()
             if left <= 0 or self._is_stopping():
                 return False
