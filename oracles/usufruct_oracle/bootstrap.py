@@ -154,7 +154,6 @@ def open_reading(settings: Settings) -> Iterator[Reading]:
         if store is not None:
             store.close()
         close_signer(access.signer)
-        close_signer(access.signer)
 
 
 def bootstrap(settings: Settings) -> Node:

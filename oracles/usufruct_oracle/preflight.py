@@ -23,30 +23,18 @@ from usufruct_protocol.signing import ZERO_ADDRESS, checksum_address
 from usufruct_oracle import hold_store
 from usufruct_oracle.approvals import Approvals
 from usufruct_oracle.bootstrap import Access
+from usufruct_oracle.endpoint_probe import endpoint_findings
+from usufruct_oracle.findings import FAIL, OK, WARN, Finding
 from usufruct_oracle.health import MIN_FREE_BYTES, free_bytes_beside
 from usufruct_oracle.keys import kind_of, try_out
 from usufruct_oracle.peer_probe import PeerAnswer, probe_peers
 from usufruct_oracle.settings import PlainKey, Settings
 from usufruct_oracle.store import Store
 
-OK: Final = "ok"
-WARN: Final = "warn"
-FAIL: Final = "fail"
 _STALE_HEAD_S: Final = 120
 _CLOCK_SKEW_S: Final = 20
 """A third of what peers tolerate, so that a clock is noticed before its node is alone."""
 _SUBMIT_GAS: Final = 150_000
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One checked thing: ok, warn or fail, what was found, what to do; whether it is not ready by it."""
-
-    level: str
-    what: str
-    detail: str
-    hint: str = ""
-    is_blocking: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +70,12 @@ def preflight(settings: Settings, access: Access) -> Readiness:
         findings += _chain(access, head)
     except UsufructError as error:
         findings.append(_failed("chain", error))
+    findings += endpoint_findings(
+        settings.rpc_urls,
+        access.deployment.chain_id,
+        settings.finality_depth,
+        settings.peer_timeout_seconds,
+    )
     findings += _caught("keys", lambda: _key(settings, access))
     if signers:
         findings += _place(settings, access, signers)
@@ -154,7 +148,7 @@ def _gas(settings: Settings, access: Access, reader: Reader) -> Iterator[Finding
     wei = reader.gas_balance_wei(access.own_address)
     price_wei = quantity(Rpc(access.contracts.w3).request("eth_gasPrice"))
     submits = wei // (_SUBMIT_GAS * max(1, price_wei))
-    detail = f"{wei / 10**18:.4g} ETH, about {submits:,} submits"
+    detail = f"{wei / 10**18:,.4f} ETH, about {submits:,} submits"
     enough_wei = settings.guards.low_gas_wei
     if enough_wei is not None and wei < enough_wei:
         wanted = f"{(enough_wei - wei) / 10**18:.3g} ETH"

@@ -22,9 +22,10 @@ from usufruct_oracle.console import (
     reported,
     say,
 )
+from usufruct_oracle.findings import FAIL, WARN
 from usufruct_oracle.keys import close_signer, keep_new_key
 from usufruct_oracle.keystore import new_private_key, write_plain_key
-from usufruct_oracle.preflight import FAIL, WARN, Readiness, preflight
+from usufruct_oracle.preflight import Readiness, preflight
 from usufruct_oracle.settings import Settings
 
 _CONFIG = "node.json"
@@ -35,12 +36,18 @@ _PLAIN_KEY = "signer.key"
 
 def init(
     deployment: Annotated[Path, typer.Option(help="The deployment file.")],
-    rpc_url: Annotated[str, typer.Option(help="JSON-RPC endpoint of the chain.")],
+    rpc_url: Annotated[list[str], typer.Option(help="JSON-RPC endpoint of the chain; repeat for more.")],
     folder: Annotated[Path, typer.Option(help="Where the node's files go.")] = Path(),
     port: Annotated[int, typer.Option(help="Port to serve on.")] = 8645,
     attempt_seconds: Annotated[
         int, typer.Option(help="Chain seconds per attempt; equal on all nodes.")
     ] = 300,
+    grace_s: Annotated[
+        int, typer.Option(help="Chain seconds from a period's end to its cut-off; equal on all nodes.")
+    ] = 60,
+    finality_depth: Annotated[
+        int, typer.Option(help="Blocks on top of a final one; equal on all nodes.")
+    ] = 0,
     peer: Annotated[list[str] | None, typer.Option(help="ADDRESS=URL of a signer; repeat.")] = None,
     plain_key: Annotated[bool, typer.Option(help="Keep the key unencrypted, for development.")] = False,
 ) -> None:
@@ -54,12 +61,14 @@ def init(
         folder.mkdir(parents=True, exist_ok=True)
         key = new_private_key()
         content: dict[str, Any] = {
-            "rpc_url": rpc_url,
+            "rpc_url": rpc_url if len(rpc_url) > 1 else rpc_url[0],
             "deployment": os.path.relpath(deployment, folder),
             "database": "node.sqlite",
             "port": port,
             "peers": peers,
             "attempt_seconds": attempt_seconds,
+            "grace_s": grace_s,
+            "finality_depth": finality_depth,
         }
         if plain_key:
             write_plain_key(folder / _PLAIN_KEY, key)

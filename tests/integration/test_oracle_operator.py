@@ -19,7 +19,7 @@ from usufruct_oracle.keystore import make_passphrase, read_passphrase, write_key
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.signing import address_of, checksum_address
 
-from scripts.devchain import dev_key
+from scripts.devchain import Anvil, dev_key
 from tests.integration import signing_program
 from tests.integration.oracle_world import Committee, committee
 
@@ -205,6 +205,29 @@ def test_preflight_names_what_is_wrong_and_whether_the_epoch_is_at_risk(
         config.write_text(json.dumps({**good, **wrong}))
         code, _, found = preflight(config)
         assert (found[what]["level"], code) == (level, expected_code), (wrong, found)
+
+
+def test_preflight_compares_the_endpoints_of_the_chain(here: Committee, tmp_path: Path) -> None:
+    good = json.loads(here.network.config_file(2).read_text())
+    good.update(deployment=str(here.folder / "deployment.json"), key_file=None)
+    config, real = tmp_path / "node.json", good["rpc_url"]
+    with (
+        Anvil(timestamp=here.world.chain.now()) as fork,
+        Anvil(chain_id=7, timestamp=here.world.chain.now()) as foreign,
+    ):
+        for other, level in (
+            (real.replace("127.0.0.1", "localhost"), "ok"),
+            ("http://127.0.0.1:9", "warn"),
+            (foreign.rpc_url, "fail"),
+            (fork.rpc_url, "ok"),
+        ):
+            config.write_text(json.dumps({**good, "rpc_url": [real, other]}))
+            code, _, found = preflight(config)
+            seen = [finding["level"] for name, finding in found.items() if name.startswith("endpoint ")]
+            assert seen == ["ok", level], found
+            is_fork = other == fork.rpc_url
+            assert code == int(is_fork)
+            assert found.get("endpoints", {"level": "ok"})["level"] == ("fail" if is_fork else "ok")
 
 
 def test_no_key_is_in_any_log_or_answer(here: Committee) -> None:
