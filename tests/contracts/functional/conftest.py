@@ -41,7 +41,7 @@ def patient_lookup():
     look_up = brownie.web3.eth.get_transaction
 
     def get_transaction(transaction_hash):
-        for _ in range(100):
+        for _ in range(600):
             try:
                 return look_up(transaction_hash)
             except TransactionNotFound:
