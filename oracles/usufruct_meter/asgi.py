@@ -97,6 +97,8 @@ class AsgiMeter:
         }
 
         async def meter(metered: MeteredCall) -> SignedReceipt:
+            if not self._gateway.wait_s:
+                return tell(await group.meter(metered))
             return tell(await self._patiently(lambda: group.meter(metered)))
 
         answer = MeteredAnswer(self._gateway, call, request, send, meter)
@@ -108,12 +110,11 @@ class AsgiMeter:
                 raise
             _logger.debug("the app ended with its answer cut off", exc_info=True)
         finally:
-            await self._break_off(answer)
+            if not answer.is_whole:
+                await self._break_off(answer)
 
     async def _break_off(self, answer: MeteredAnswer) -> None:
         """Sign for a stream that did not end; goes on even if the task that served it is cancelled."""
-        if answer.is_whole:
-            return
         task = asyncio.ensure_future(answer.break_off())
         self._breaking_off.add(task)
         task.add_done_callback(self._breaking_off.discard)

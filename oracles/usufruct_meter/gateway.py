@@ -102,6 +102,12 @@ class Gateway:
         return MeteredStream(call, counter, media_type, opening_id, request_sha256, self._installment_every_s)
 
 
+def _retry_after_s(error: UsufructError) -> int:
+    if isinstance(error, SpoolFull):
+        return error.retry_after_s
+    return _RETRY_SOON_S if isinstance(error, MeteredElsewhere) else _RETRY_LATER_S
+
+
 def receipt_headers(signed: SignedReceipt, *, is_stream: bool = False) -> list[tuple[str, str]]:
     """Return what the caller of a metered call gets; of a stream this is its first receipt."""
     headers = [(RECEIPT_HEADER, signed.text), (SALT_HEADER, signed.request_salt.hex())]
@@ -132,8 +138,7 @@ class Refusal:
         else:
             status, title = 503, "Not metered"
             detail = "This call cannot be counted right now, and is not answered uncounted."
-            passes_soon = isinstance(error, (SpoolFull, MeteredElsewhere))
-            retry_after_s = _RETRY_SOON_S if passes_soon else _RETRY_LATER_S
+            retry_after_s = _retry_after_s(error)
         headers = [("content-type", "application/problem+json")]
         if retry_after_s is not None:
             headers.append(("retry-after", str(retry_after_s)))
