@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Final
 
@@ -29,7 +28,7 @@ from usufruct_oracle.health import MIN_FREE_BYTES, free_bytes_beside
 from usufruct_oracle.keys import kind_of, try_out
 from usufruct_oracle.peer_probe import PeerAnswer, probe_peers
 from usufruct_oracle.settings import PlainKey, Settings
-from usufruct_oracle.store import Store
+from usufruct_oracle.store import Store, schema_version
 
 _STALE_HEAD_S: Final = 120
 _CLOCK_SKEW_S: Final = 20
@@ -211,7 +210,7 @@ def _database(settings: Settings, access: Access) -> Iterator[Finding]:
     if free is not None and free < MIN_FREE_BYTES:
         detail = f"{free // 2**20} MB are left beside {place}"
         yield Finding(FAIL, "database", detail, "make room; runbook#disk", is_blocking=True)
-    if isinstance(place, Path) and not place.exists():
+    if not schema_version(place):
         yield Finding(OK, "database", f"{place} will be made")
         return
     store = Store(place, exclusive=False)
@@ -232,7 +231,7 @@ def _database(settings: Settings, access: Access) -> Iterator[Finding]:
 def _held(settings: Settings, epoch: int) -> Iterator[Finding]:
     """What waits for a person in the open epoch."""
     place = settings.database
-    if isinstance(place, Path) and not place.exists():
+    if not schema_version(place):
         return
     store = Store(place, exclusive=False)
     try:

@@ -22,9 +22,11 @@ from tests.unit.oracle.conftest import NewStore, lane, store, take  # noqa: F401
 from tests.unit.oracle.lane_kit import DOMAIN, KitLane, record_tag
 from tests.unit.oracle.test_crash import *  # noqa: F403
 from tests.unit.oracle.test_epoch_store import *  # noqa: F403
+from tests.unit.oracle.test_hold_store import *  # noqa: F403
 from tests.unit.oracle.test_intake import *  # noqa: F403
 from tests.unit.oracle.test_intake_writer import *  # noqa: F403
 from tests.unit.oracle.test_retention import *  # noqa: F403
+from tests.unit.oracle.test_voting import *  # noqa: F403
 
 
 @pytest.fixture(scope="module")
