@@ -91,7 +91,7 @@ class Network:
         self.folder = folder
         self.keys = sorted(keys, key=address_of)
         self.pace = pace or Pace()
-        self.ports = _free_ports(len(self.keys))
+        self.ports = free_ports(len(self.keys))
         self._launcher = launcher
         self._processes: dict[int, Process] = {}
         self._client = httpx.Client(timeout=10.0, trust_env=False)
@@ -245,7 +245,7 @@ class Network:
         return self._processes[index]
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
     """Return different ports that are free now; all are held until the last is chosen."""
     probes = [socket.socket() for _ in range(count)]
     try:

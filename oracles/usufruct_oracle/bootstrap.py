@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from starlette.types import ASGIApp
-from usufruct_chain.connection import chain_id_of, connect
+from usufruct_chain.connection import chain_id_of, compare_endpoints, connect
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
 from usufruct_chain.deployment_check import open_contracts
@@ -120,6 +120,7 @@ def open_access(settings: Settings, metrics: Metrics | None = None) -> Access:
         chain_id=deployment.chain_id,
         observer=lambda place, outcome: counted.labels(str(place), outcome).inc(),
     )
+    compare_endpoints(w3)
     contracts = open_contracts(w3, deployment)
     own_address = ZERO_ADDRESS if signer is None else signer.address
     return Access(deployment, contracts, signer, own_address, settlement_domain(deployment))

@@ -7,11 +7,12 @@ chain made of plain data.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from usufruct_chain.calls import finalize_report, issue_reserve, pay_range, range_gas, submit_report
-from usufruct_chain.connection import require_agreement
+from usufruct_chain.connection import compare_endpoints, require_agreement
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.onchain import Block, SettlementState, SubmittedReport
 from usufruct_chain.reader import Reader
@@ -21,6 +22,7 @@ from usufruct_protocol.chain_state import ChainState
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.report_types import EpochReport
 
+COMPARE_EVERY_S: Final = 30.0
 _BITS: Final = 256
 _log = logging.getLogger(__name__)
 
@@ -48,13 +50,24 @@ class Chain(Protocol):
 class ChainClient:
     """`Chain` over a deployment's contracts. Without a sender it only reads."""
 
-    def __init__(self, contracts: Contracts, sender: Sender | None) -> None:
+    def __init__(
+        self, contracts: Contracts, sender: Sender | None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._contracts = contracts
+        self._clock = clock
+        self._compare_at = 0.0
         self._reader = Reader(contracts)
         self._sender = sender
 
     def head(self) -> Block:
-        """Return the newest block: the one request of a look at a chain where nothing happened."""
+        """Return the newest block: the one request of a look at a chain where nothing happened.
+
+        Now and then an older block is compared between endpoints first, so that one that lies about the chain
+        is soon left alone.
+        """
+        if self._clock() >= self._compare_at:
+            self._compare_at = self._clock() + COMPARE_EVERY_S
+            compare_endpoints(self._contracts.w3)
         return self._reader.head()
 
     def is_canonical(self, number: int, block_hash: bytes) -> bool:

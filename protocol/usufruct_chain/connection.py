@@ -46,6 +46,12 @@ def close(w3: Web3) -> None:
                 provider.session.close()
 
 
+def compare_endpoints(w3: Web3) -> None:
+    """Leave alone, for a while, endpoints that have another chain of blocks than most; never fails."""
+    if isinstance(w3.provider, Endpoints):
+        w3.provider.compare()
+
+
 def require_agreement(w3: Web3, number: int, block_hash: bytes) -> None:
     """Make sure that most endpoints of a connection have this block under its number. Raises: Transient."""
     if isinstance(w3.provider, Endpoints):

@@ -11,6 +11,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -26,6 +27,7 @@ from usufruct_chain.rpc import error_of
 _log = logging.getLogger(__name__)
 
 LONGEST_REST_S: Final = 60.0
+OUTVOTED_REST_S: Final = 600.0
 STALE_AFTER_S: Final = 30.0
 """After so long without a new block the others are asked whether they have one."""
 LAG_BLOCKS: Final = 8
@@ -34,6 +36,8 @@ LAG_BLOCKS: Final = 8
 Observer = Callable[[int, str], None]
 """Told of each request: place of the endpoint, and answered, failed or disagreed."""
 
+_SPARSE: Final = frozenset({"eth_getLogs", "eth_getTransactionReceipt", "eth_getTransactionByHash"})
+"""What endpoints leave out when they are busy: nothing found is believed only if no other finds something."""
 _FAILURES: Final = (requests.RequestException, Web3Exception, ValueError, KeyError, TypeError)
 
 
@@ -85,18 +89,39 @@ class Endpoints(HTTPProvider):
         if method == "eth_sendRawTransaction":
             return self._broadcast(method, params)
         is_head = method == "eth_getBlockByNumber" and params[:1] == ["latest"]
-        is_good = self._is_current if is_head else _is_answer
+
+        def is_good(endpoint: _Endpoint, answer: Any) -> bool:
+            return self._is_current(endpoint, answer) if is_head else _tells_something(method, answer)
+
         return self._first(lambda provider: provider.make_request(method, params), is_good)  # type: ignore[no-any-return]
 
     def make_batch_request(
         self, batch_requests: list[tuple[RPCEndpoint, Any]]
     ) -> list[RPCResponse] | RPCResponse:
         """The same for a batch, which goes to one endpoint as a whole."""
+        methods = [method for method, _ in batch_requests]
 
         def is_good(_endpoint: _Endpoint, answers: Any) -> bool:
-            return isinstance(answers, list) and all(map(_has_no_fault, answers))
+            if not _has_no_fault(answers):
+                return False
+            told = [
+                _tells_something(method, answer)
+                for method, answer in zip(methods, answers, strict=True)
+                if method in _SPARSE
+            ]
+            return not told or any(told)
 
         return self._first(lambda provider: provider.make_batch_request(batch_requests), is_good)  # type: ignore[no-any-return]
+
+    def compare(self) -> None:
+        """Compare a block that all should have by now; who is outvoted rests, a tie is only logged."""
+        if len(self._endpoints) == 1:
+            return
+        heads = [head for endpoint in self._endpoints for head in self._head_of(endpoint)]
+        if heads:
+            number = max(max(heads) - LAG_BLOCKS, 0)
+            if self._elect(number) is None:
+                _log.warning("chain endpoints do not agree about block %d, or do not answer", number)
 
     def require_agreement(self, number: int, block_hash: str) -> None:
         """Make sure that most endpoints that answer have this block under its number.
@@ -105,33 +130,41 @@ class Endpoints(HTTPProvider):
         """
         if len(self._endpoints) == 1:
             return
+        winner = self._elect(number)
+        if winner is None:
+            raise Transient(
+                f"the chain endpoints do not agree about block {number}, or do not answer",
+                hint="three endpoints of different operators outvote a wrong one",
+            )
+        if winner != block_hash.lower():
+            raise Transient(f"block {number} is {winner} to most endpoints, not {block_hash}")
+
+    def _elect(self, number: int) -> str | None:
+        """Return the hash that most endpoints that know a block have for it, or None without a majority."""
         said: dict[_Endpoint, str] = {}
         try:
             usable = list(self._usable())
-        except _FAILURES as error:
-            raise Transient(f"no endpoint answers: {type(error).__name__}") from error
+        except _FAILURES:
+            return None
         for endpoint in usable:
             answer = self._ask(endpoint, lambda each: each.make_request(*_block_by_number(number)))
             result = answer.get("result") if isinstance(answer, dict) else None
             if isinstance(result, dict):
                 said[endpoint] = str(result.get("hash")).lower()
-        votes = Counter(said.values())
-        winner, count = votes.most_common(1)[0] if votes else ("", 0)
+        winner, count = Counter(said.values()).most_common(1)[0] if said else ("", 0)
         if 2 * count <= len(said):
-            raise Transient(
-                f"{len(said)} endpoints do not agree about block {number}",
-                hint="three endpoints of different operators outvote a wrong one",
-            )
+            return None
         for endpoint, found in said.items():
             if found != winner:
                 self._observe(endpoint.place, "disagreed")
                 _log.error("%s has block %d as %s, the others as %s", endpoint.name, number, found, winner)
-                self._rest(endpoint, LONGEST_REST_S)
-        if winner != block_hash.lower():
-            raise Transient(f"block {number} is {winner} to most endpoints, not {block_hash}")
+                self._rest(endpoint, OUTVOTED_REST_S)
+        return winner
 
     def _first(self, ask: Callable[[HTTPProvider], Any], is_good: Callable[[_Endpoint, Any], bool]) -> Any:
-        last: Any = None
+        """Return the first good answer; without one the first that is no fault, or the last fault."""
+        faults: list[Any] = []
+        fine: list[Any] = []
         failure: Exception | None = None
         for endpoint in self._usable():
             try:
@@ -143,10 +176,10 @@ class Endpoints(HTTPProvider):
             if is_good(endpoint, answer):
                 self._answered(endpoint)
                 return answer
-            last = answer
-        if last is None and failure is not None:
+            (fine if _has_no_fault(answer) else faults).append(answer)
+        if not fine and not faults and failure is not None:
             raise failure
-        return last
+        return next(iter((*fine, *reversed(faults))), None)
 
     def _ask(self, endpoint: _Endpoint, ask: Callable[[HTTPProvider], Any]) -> Any:
         """Return an endpoint's answer; None if it fails."""
@@ -223,7 +256,7 @@ class Endpoints(HTTPProvider):
         try:
             number = int(answer["result"]["number"], 16)
         except (TypeError, KeyError, ValueError):
-            return _is_answer(endpoint, answer)
+            return _has_no_fault(answer)
         if number > endpoint.head:
             endpoint.head, endpoint.head_at = number, self._clock()
         self._highest = max(self._highest, number)
@@ -231,23 +264,20 @@ class Endpoints(HTTPProvider):
             return True
         if self._clock() - endpoint.head_at > STALE_AFTER_S:
             endpoint.head_at = self._clock()
-            self._highest = max([self._highest, *self._heads_of_others(endpoint)])
+            others = (each for each in self._endpoints if each is not endpoint)
+            self._highest = max([self._highest, *(head for each in others for head in self._head_of(each))])
         if number >= self._highest - LAG_BLOCKS:
             return True
         _log.warning("%s is at block %d, another at %d", endpoint.name, number, self._highest)
         self._rest(endpoint, STALE_AFTER_S)
         return False
 
-    def _heads_of_others(self, asking: _Endpoint) -> Iterator[int]:
-        for endpoint in self._endpoints:
-            if endpoint is not asking and endpoint.resting_until <= self._clock():
-                answer = self._ask(
-                    endpoint, lambda each: each.make_request(RPCEndpoint("eth_blockNumber"), [])
-                )
-                try:
-                    yield int(answer["result"], 16)
-                except (TypeError, KeyError, ValueError):
-                    continue
+    def _head_of(self, endpoint: _Endpoint) -> Iterator[int]:
+        """Yield the number of an endpoint's newest block, unless it rests or fails."""
+        if endpoint.resting_until <= self._clock():
+            answer = self._ask(endpoint, lambda each: each.make_request(RPCEndpoint("eth_blockNumber"), []))
+            with suppress(TypeError, KeyError, ValueError):
+                yield int(answer["result"], 16)
 
     def _answered(self, endpoint: _Endpoint) -> None:
         endpoint.failures = 0
@@ -263,12 +293,15 @@ class Endpoints(HTTPProvider):
         endpoint.resting_until = self._clock() + seconds
 
 
-def _is_answer(_endpoint: _Endpoint, answer: Any) -> bool:
-    return _has_no_fault(answer)
+def _tells_something(method: str, answer: Any) -> bool:
+    """Tell whether an answer settles a question; that there is nothing is often said too soon."""
+    return _has_no_fault(answer) and (method not in _SPARSE or bool(answer.get("result")))
 
 
 def _has_no_fault(answer: Any) -> bool:
-    """Tell whether an answer is the chain's, a revert included, and not an endpoint's trouble."""
+    """Tell whether an answer, or each of a batch, is the chain's, a revert included, and no trouble."""
+    if isinstance(answer, list):
+        return all(map(_has_no_fault, answer))
     if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
         return False
     return answer.get("error") is None or not isinstance(error_of("", answer["error"], ""), Transient)

@@ -232,7 +232,9 @@ def committee(
         deployment_file = folder / "deployment.json"
         deployment.save(deployment_file)
         network.configure(chain.rpc_url, deployment_file)
-        network.start(*(index for index in range(size) if index not in away))
+        present = [index for index in range(size) if index not in away]
+        if present:  # naming none would start all
+            network.start(*present)
         made = Committee(World(chain, contracts, config, Reader(contracts), roles), network, nursery, folder)
         try:
             yield made

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import requests
-from usufruct_chain.connection import require_agreement
-from usufruct_chain.endpoints import LAG_BLOCKS, LONGEST_REST_S, STALE_AFTER_S, Endpoints
+from usufruct_chain.connection import compare_endpoints, require_agreement
+from usufruct_chain.endpoints import LAG_BLOCKS, LONGEST_REST_S, OUTVOTED_REST_S, STALE_AFTER_S, Endpoints
 from usufruct_chain.rpc import Rpc
 from usufruct_protocol.errors import ConfigInvalid, Transient
 from web3 import Web3
@@ -35,6 +35,7 @@ class Node:
     is_down: bool = False
     error: dict[str, Any] | None = None
     fork: str = ""
+    found: str | None = None
     asked: list[str] = field(default_factory=list)
     sent: list[str] = field(default_factory=list)
 
@@ -45,6 +46,8 @@ class Node:
                 "eth_blockNumber": lambda: self._say("eth_blockNumber", hex(self.head)),
                 "eth_gasPrice": lambda: self._say("eth_gasPrice", self.name),
                 "eth_getBlockByNumber": lambda which, _full: self._say("block", self._block(which)),
+                "eth_getTransactionReceipt": lambda _hash: self._say("receipt", self.found),
+                "eth_getLogs": lambda _filter: self._say("logs", None),
                 "eth_sendRawTransaction": self._send,
             }
         )
@@ -210,7 +213,7 @@ def test_a_block_is_believed_if_most_endpoints_have_it() -> None:
     scene.agree(90)
     assert scene.who() == "b", "the outvoted one rests"
     assert (0, "disagreed") in scene.seen
-    scene.clock.now += LONGEST_REST_S
+    scene.clock.now += OUTVOTED_REST_S
     with pytest.raises(Transient, match="to most endpoints, not 0xff"):
         scene.agree(90, "ff")
 
@@ -222,8 +225,20 @@ def test_endpoints_that_do_not_know_a_block_do_not_vote() -> None:
         scene.agree(200)
 
 
+def test_a_liar_is_found_by_comparing_and_a_tie_is_left_alone() -> None:
+    scene = Scene(Node("a", fork="ff"), Node("b"), Node("c", head=100 - LAG_BLOCKS))
+    compare_endpoints(scene.w3)
+    assert scene.who() == "b"
+    tie = Scene(Node("a", fork="ff"), Node("b"))
+    compare_endpoints(tie.w3)
+    assert tie.who() == "a"
+    for node in tie.nodes:
+        node.is_down = True
+    compare_endpoints(tie.w3)
+
+
 def test_two_that_disagree_are_a_tie_and_one_alone_is_believed() -> None:
-    with pytest.raises(Transient, match="2 endpoints do not agree about block 90") as refused:
+    with pytest.raises(Transient, match="do not agree about block 90") as refused:
         Scene(Node("a"), Node("b", fork="ff")).agree(90)
     assert "three endpoints" in refused.value.hint
     Scene(Node("a", fork="ff")).agree(90)
@@ -242,6 +257,16 @@ def test_transactions_go_to_every_endpoint_and_one_that_takes_it_is_enough() -> 
         node.is_down = True
     with pytest.raises(Transient, match="did not answer eth_sendRawTransaction"):
         scene.rpc.request("eth_sendRawTransaction", "0x02")
+
+
+def test_nothing_found_is_believed_only_if_nobody_finds_anything() -> None:
+    scene = Scene(Node("a"), Node("b", found="0x5"))
+    assert scene.rpc.request("eth_getTransactionReceipt", "0x01") == "0x5"
+    batch = [("eth_gasPrice", ()), ("eth_getTransactionReceipt", ("0x01",)), ("eth_getLogs", ({},))]
+    assert scene.rpc.batch(batch) == ["b", "0x5", None]
+    scene.nodes[1].found = None
+    assert scene.rpc.request("eth_getTransactionReceipt", "0x01") is None
+    assert scene.rpc.batch(batch) == ["a", None, None], "then the first endpoint's view is the answer"
 
 
 def test_no_endpoint_at_all_is_refused() -> None:
