@@ -2,7 +2,7 @@
 
 uvicorn waits for ever for a first request and for a client that does not read its answer. Here a request's
 head must arrive in time, an answer must be taken at a minimum rate, and when all places are taken the
-connection that has been idle longest makes room for a new one. Bodies have their own clock (request_body).
+sender that holds the most gives its longest idle one to a new one. Bodies have a clock of their own.
 """
 
 from __future__ import annotations
@@ -67,15 +67,20 @@ class Connections:
             return False
         if len(self._open) > self._max_open:
             self.refused("too_many")
-            idle = min(
-                (each for each in self._open if each.idle_since is not None and each is not one),
-                key=lambda each: each.idle_since or 0.0,
-                default=None,
-            )
+            idle = self._most_dispensable(one)
             if idle is None:
                 return False
             idle.abort()
         return True
+
+    def _most_dispensable(self, newest: GuardedProtocol) -> GuardedProtocol | None:
+        """Return the longest idle connection of the sender that holds the most; None if all are busy."""
+        idle = [(each, each.idle_since) for each in self._open if each is not newest]
+        return max(
+            ((each, since) for each, since in idle if since is not None),
+            key=lambda found: (self._of_sender[self._open[found[0]]], -found[1]),
+            default=(None, 0.0),
+        )[0]
 
     def forget(self, one: GuardedProtocol) -> None:
         """Stop counting a connection that has ended."""
@@ -146,6 +151,7 @@ class GuardedProtocol(H11Protocol):
     def abort(self) -> None:
         """Close at once, dropping what the client has not read."""
         self._stop_timers()
+        self.guard.forget(self)  # not only when the loop says that it is lost: more may come before
         self.transport.abort()
 
     def _is_answering(self) -> bool:

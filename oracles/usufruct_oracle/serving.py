@@ -25,7 +25,7 @@ class Serving:
 
     metrics_host, metrics_port: where /metrics, /health and /ready are served to the operator alone; a port of
                                 None is nowhere
-    max_connections:            open at once; the longest idle one makes room for a new one
+    max_connections:            open at once; who holds the most makes room for a new one
     requests_per_second:        the share of one sender, who may save up four seconds of it
     lane_batches_per_second:    the share of one lane, which may save up a minute of it
     trusted_proxies:            IP addresses whose X-Forwarded-For names the sender; loopback always counts

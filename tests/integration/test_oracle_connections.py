@@ -28,6 +28,7 @@ from usufruct_oracle.store import Store
 from usufruct_protocol.errors import ConfigInvalid, UsufructError
 
 HOST = "127.0.0.1"
+OTHER_HOST = "127.0.0.2"
 LARGE = 8 * 2**20
 TIMEOUT_S = 0.5
 
@@ -77,8 +78,9 @@ class Server:
         self.thread.start()
         wait_until(lambda: self.server.started)
 
-    def connect(self, *, receive_bytes: int | None = None) -> socket.socket:
+    def connect(self, source: str = HOST, *, receive_bytes: int | None = None) -> socket.socket:
         client = socket.socket()
+        client.bind((source, 0))
         if receive_bytes:
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
         client.settimeout(10)
@@ -196,13 +198,24 @@ def test_large_answers_have_a_limit_and_a_reader_that_keeps_up_gets_all() -> Non
         wait_until(lambda: server.get("/in-parts").status_code == 200)
 
 
-def test_when_all_places_are_taken_the_longest_idle_one_makes_room() -> None:
+def test_when_all_places_are_taken_who_holds_the_most_makes_room() -> None:
     with serving(max_open=4) as server, ExitStack() as stack:
-        idle = [stack.enter_context(server.connect()) for _ in range(4)]
+        modest = stack.enter_context(server.connect(OTHER_HOST))
+        greedy = [stack.enter_context(server.connect()) for _ in range(3)]
         wait_until(lambda: server.count("usufruct_http_connections") == 4)
-        assert server.get("/small").text == "here"
-        assert is_closed_within(idle[0], 0.3)
+        late = stack.enter_context(server.connect(OTHER_HOST))
+        assert is_closed_within(greedy[0], 0.3)
+        assert [is_closed_within(each, 0.02) for each in (modest, late, *greedy[1:])] == [False] * 4
         assert server.refused("too_many") == 1
+
+
+def test_a_burst_takes_no_more_places_than_there_are() -> None:
+    with serving(max_open=4) as server, ExitStack() as stack:
+        for _ in range(40):
+            stack.enter_context(server.connect())
+        wait_until(lambda: server.refused("too_many") >= 36)
+        assert server.count("usufruct_http_connections") <= 4
+        assert server.get("/small").text == "here"
 
 
 def test_one_sender_gets_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
