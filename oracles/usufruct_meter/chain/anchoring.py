@@ -73,7 +73,7 @@ class AnchorKeeper(threading.Thread):
     def __init__(self, lane: Lane, chain: LaneChain, acks: AckBook, stopping: threading.Event) -> None:
         super().__init__(name="usufruct-anchor", daemon=True)
         self._lane = lane
-        self._chain = chain
+        self.chain = chain
         self._acks = acks
         self._stopping = stopping
         self._failures = 0
@@ -89,7 +89,7 @@ class AnchorKeeper(threading.Thread):
 
     def run(self) -> None:
         """Keep the lane covered until stopped."""
-        with self._chain, closing(SpoolReader.open(self._lane.file.spool)) as reader:
+        with self.chain, closing(SpoolReader.open(self._lane.file.spool)) as reader:
             while not self._stopping.is_set():
                 try:
                     rest_s = self.step(reader)
@@ -107,7 +107,7 @@ class AnchorKeeper(threading.Thread):
 
         Raises: ChainUnavailable and what `AnchorSender.send` raises.
         """
-        facts = self._chain.facts()
+        facts = self.chain.facts()
         found = _worst(reader, self._acks, facts, self._lane.file)
         self._coverage = found
         merge_delay_s = min(one.merge_delay_s for one in facts)
@@ -122,7 +122,7 @@ class AnchorKeeper(threading.Thread):
         if found.due_s is None:
             return look_every_s
         now_s = max(clock_s, *(one.head.time_s for one in facts))
-        act_at_s = self._chain.act_at_s(found.due_s, merge_delay_s)
+        act_at_s = self.chain.act_at_s(found.due_s, merge_delay_s)
         if now_s < act_at_s:
             return min(look_every_s, float(act_at_s - now_s))
         self._anchor(reader, found, now_s)
@@ -148,8 +148,8 @@ class AnchorKeeper(threading.Thread):
         number, until_s = challenge.challenge_id, challenge.answerable_until_s
         _logger.error("challenge %d against this lane, to be answered by %d", number, until_s)
         try:
-            errand = answer_to(challenge, self._chain, reader, self._acks)
-            self._chain.payer(self._stopping.is_set).run(errand, wait_s=_SEND_WAIT_S)
+            errand = answer_to(challenge, self.chain, reader, self._acks)
+            self.chain.payer(self._stopping.is_set).run(errand, wait_s=_SEND_WAIT_S)
         except UsufructError as error:
             _logger.error("challenge %d is not answered: %s %s", number, error, error.hint)
         else:
@@ -158,7 +158,7 @@ class AnchorKeeper(threading.Thread):
     def _prune(self, reader: SpoolReader) -> None:
         """Delete what is settled."""
         try:
-            below = prunable_below(self._lane, self._chain, reader)
+            below = prunable_below(self._lane, self.chain, reader)
             if below > reader.usage_pruned_below():
                 self._lane.prune_usage_lists(below)
         except SpoolOutdated as error:
@@ -181,7 +181,7 @@ class AnchorKeeper(threading.Thread):
             f", {late_s} s past the merge delay" if late_s > 0 else "",
             last.checkpoint.count,
         )
-        payer = self._chain.payer(self._stopping.is_set)
+        payer = self.chain.payer(self._stopping.is_set)
         payer.run(anchor_errand(last.checkpoint, last.signature), wait_s=_SEND_WAIT_S)
         _logger.warning("%d receipts are anchored", last.checkpoint.count)
 
