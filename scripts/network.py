@@ -120,9 +120,7 @@ class Network:
 
     def configure(self, rpc_url: str, deployment_file: Path, **changes: Any) -> None:
         """Write every node's settings and key. `changes` are settings that differ from the network's pace."""
-        peers = {
-            checksum_address(address_of(key)): url for key, url in zip(self.keys, self.urls, strict=True)
-        }
+        peers = dict(zip(self.signers, self.urls, strict=True))
         for index, key in enumerate(self.keys):
             config = self.config_file(index)
             config.parent.mkdir(parents=True, exist_ok=True)
@@ -142,6 +140,17 @@ class Network:
                 **changes,
             }
             config.write_text(json.dumps(settings, indent=2) + "\n", encoding="utf-8")
+
+    @property
+    def signers(self) -> list[str]:
+        """Address of each node's signer as EIP-55 text."""
+        return [checksum_address(address_of(key)) for key in self.keys]
+
+    def change(self, index: int, **settings: Any) -> None:
+        """Change some settings of a node, from its next start on."""
+        config = self.config_file(index)
+        content = json.loads(config.read_text(encoding="utf-8"))
+        config.write_text(json.dumps({**content, **settings}, indent=2) + "\n", encoding="utf-8")
 
     def start(self, *indexes: int) -> None:
         """Start some nodes, or all that do not run, and wait until they serve.
