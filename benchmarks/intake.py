@@ -26,6 +26,7 @@ from usufruct_chain.connection import connect
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
 from usufruct_oracle import lane_store
+from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.chain_client import ChainClient
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
@@ -184,7 +185,9 @@ def _serve(database: Path, port: int) -> None:
     auth = PeerAuth(DOMAIN, bytes(20), None, frozenset)
     writer = IntakeWriter(store, Intake(DOMAIN))
     rosters = Rosters(store, Peers({}, bytes(20), auth, 1.0))
-    app = NodeHttp(store, writer, registry, rosters, auth, NodeStatus(), bytes(20), {}).app()
+    status = NodeStatus()
+    acks = Acknowledging(store, DOMAIN, None, status.head_time_s, lambda _: None)
+    app = NodeHttp(store, writer, registry, rosters, auth, status, acks, bytes(20), {}).app()
     uvicorn.run(app, host=HOST, port=port, log_level="error", access_log=False, lifespan="off")
 
 

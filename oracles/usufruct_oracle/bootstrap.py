@@ -165,7 +165,8 @@ def bootstrap(settings: Settings) -> Node:
     metrics = Metrics()
     access = open_access(settings, metrics)
     deployment, own_address = access.deployment, access.own_address
-    store = Store(settings.database, exclusive=True)
+    count = metrics.store_errors
+    store = Store(settings.database, exclusive=True, on_error=lambda code: count.labels(code).inc())
     sender = None
     try:
         store.bind_identity(access.identity)

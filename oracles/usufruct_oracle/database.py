@@ -78,6 +78,7 @@ class Engine(Protocol):
     """One database. Its connections are handed out by `Store`, which knows when to use which."""
 
     name: str
+    driver_error: type[Exception]
     begin_write: str
     begin_read: str
 

@@ -113,9 +113,7 @@ class IntakeWriter:
                         outcomes.append(error)
         except Exception as error:  # noqa: BLE001  a thread's entry point: every caller must be answered
             _log.exception("could not store a group of %d batches", len(group))
-            code = error.code if isinstance(error, UsufructError) else "internal_error"
-            self._metrics.store_errors.labels(code).inc()
-            if len(group) > 1 and not isinstance(error, UsufructError):
+            if len(group) > 1 and not isinstance(error, Transient):
                 # One of them is to blame, and must not take its neighbors along each time it is sent.
                 for request in group:
                     self._commit([request])

@@ -59,24 +59,25 @@ class Evidence:
 
 
 def put_lanes(db: Connection, lanes: Iterable[LaneState]) -> None:
-    """Insert or update registered lanes."""
+    """Insert registered lanes, or update what has changed of them. Usually nothing has."""
+    columns = "license_id, valid_from_ms, valid_to_ms, unit_cap"
+    known = {lane: tuple(rest) for lane, *rest in db.execute(f"SELECT lane, {columns} FROM lanes")}
+    given = {
+        lane.lane: (
+            lane.license_id,
+            min(lane.valid_from_ms, _MAX_INTEGER),
+            min(lane.valid_to_ms, _MAX_INTEGER),
+            lane.unit_cap.to_bytes(16, "big"),
+        )
+        for lane in lanes
+    }
     db.executemany(
-        """
-        INSERT INTO lanes (lane, license_id, valid_from_ms, valid_to_ms, unit_cap) VALUES (?, ?, ?, ?, ?)
-        ON CONFLICT (lane) DO UPDATE SET license_id = excluded.license_id,
-            valid_from_ms = excluded.valid_from_ms, valid_to_ms = excluded.valid_to_ms,
-            unit_cap = excluded.unit_cap
-        """,
-        [
-            (
-                lane.lane,
-                lane.license_id,
-                min(lane.valid_from_ms, _MAX_INTEGER),
-                min(lane.valid_to_ms, _MAX_INTEGER),
-                lane.unit_cap.to_bytes(16, "big"),
-            )
-            for lane in lanes
-        ],
+        f"INSERT INTO lanes (lane, {columns}) VALUES (?, ?, ?, ?, ?)",
+        [(lane, *rest) for lane, rest in given.items() if lane not in known],
+    )
+    db.executemany(
+        "UPDATE lanes SET license_id = ?, valid_from_ms = ?, valid_to_ms = ?, unit_cap = ? WHERE lane = ?",
+        [(*rest, lane) for lane, rest in given.items() if known.get(lane, rest) != rest],
     )
 
 

@@ -79,6 +79,7 @@ def _translated(sql: str) -> bytes:
 class PostgresEngine:
     """One database on a server."""
 
+    driver_error: type[Exception] = psycopg.Error
     begin_write = "BEGIN"
     begin_read = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 

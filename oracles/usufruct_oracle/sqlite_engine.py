@@ -64,6 +64,7 @@ def _row_values(lane_id: int, count: int) -> str:
 class SqliteEngine:
     """One file. The lock is a file beside it, held until it is closed, even by a crash."""
 
+    driver_error: type[Exception] = sqlite3.Error
     begin_write = "BEGIN IMMEDIATE"
     begin_read = "BEGIN"
 

@@ -7,12 +7,12 @@ time, any number of readers, and one process per database.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from usufruct_protocol.errors import ConfigInvalid, Incompatible, InvariantBroken, Transient
+from usufruct_protocol.errors import ConfigInvalid, Incompatible, InvariantBroken, Transient, UsufructError
 
 from usufruct_oracle.database import Connection, Engine, Location
 from usufruct_oracle.sqlite_engine import SqliteEngine
@@ -24,14 +24,18 @@ _READER_TIMEOUT_S: Final = 10.0
 class Store:
     """An open database. Safe to share between threads."""
 
-    def __init__(self, location: Location, *, exclusive: bool) -> None:
+    def __init__(
+        self, location: Location, *, exclusive: bool, on_error: Callable[[str], object] | None = None
+    ) -> None:
         """Open or create the database.
 
         exclusive: hold the writer's lock for as long as the store is open; without it only `read` works.
+        on_error:  is told the code of each transaction that the database failed
         Raises: ConfigInvalid if another process holds the lock or the database cannot be opened; Incompatible
         for a schema of another version; Transient if a server does not answer.
         """
         self._engine = _engine(location)
+        self._on_error = on_error
         self._write_lock = threading.RLock()
         self._is_writing = False
         self._readers = threading.BoundedSemaphore(_MAX_READERS)
@@ -70,7 +74,7 @@ class Store:
             if self._is_writing and self._writer is not None:
                 yield self._writer
                 return
-            with self._engine.typed_errors():
+            with self._typed_errors():
                 writer = self._begin_write()
                 self._is_writing = True
                 try:
@@ -88,7 +92,7 @@ class Store:
         if not self._readers.acquire(timeout=_READER_TIMEOUT_S):
             raise Transient(f"{self.name}: {_MAX_READERS} readers at once", hint="try again in a moment")
         try:
-            with self._engine.typed_errors():
+            with self._typed_errors():
                 connection = self._begin_read()
                 try:
                     yield connection
@@ -126,6 +130,16 @@ class Store:
             self._engine.discard(self._writer)
             self._writer = None
         self._engine.close()
+
+    @contextmanager
+    def _typed_errors(self) -> Iterator[None]:
+        try:
+            with self._engine.typed_errors():
+                yield
+        except UsufructError as error:
+            if self._on_error is not None and isinstance(error.__cause__, self._engine.driver_error):
+                self._on_error(error.code)
+            raise
 
     def _begin_write(self) -> Connection:
         """Begin on the writer's connection; on a new one if the server has dropped it meanwhile."""

@@ -267,3 +267,19 @@ def test_a_schema_of_a_later_version_is_left_alone(server: PostgresServer, datab
         db.execute("UPDATE schema_version SET version = 99")
     with pytest.raises(Incompatible, match="schema version 99"):
         Store(database, exclusive=True)
+
+
+def test_what_the_database_fails_is_counted_and_nothing_else(
+    server: PostgresServer, database: PostgresUrl
+) -> None:
+    codes: list[str] = []
+    made = Store(database, exclusive=True, on_error=codes.append)
+    write_name(made, "a")
+    with pytest.raises(InvariantBroken):
+        write_name(made, "a")
+    with pytest.raises(Transient):
+        read_while_sessions_drop(server, database, made)
+    with pytest.raises(Incompatible):
+        made.bind_identity({"b": "x"})
+    made.close()
+    assert codes == ["invariant_broken", "transient"]

@@ -394,3 +394,14 @@ def test_any_order_of_overlapping_batches_ends_in_the_same_lane(store, cuts, sta
             assert admitted.count == highest
     assert records(store, kit) == kit.records[: highest * RECORD_SIZE]
     assert held(store, kit).conflict_seq is None
+
+
+def test_a_lane_follows_what_the_registry_says(store: Store, lane: KitLane) -> None:
+    before = held(store, lane)
+    with store.write() as db:
+        lane_store.put_lanes(db, [lane.state(valid_to_ms=77, unit_cap=9), KitLane(1).state()])
+    after = held(store, lane)
+    assert (after.valid_to_ms, after.unit_cap) == (77, 9)
+    assert (after.lane_id, after.license_id) == (before.lane_id, before.license_id)
+    with store.read() as db:
+        assert len(lane_store.all_lanes(db)) == 2

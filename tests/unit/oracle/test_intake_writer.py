@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from usufruct_oracle import intake_writer, lane_store
+from usufruct_oracle.database import Connection
 from usufruct_oracle.intake import Gap, Intake
 from usufruct_oracle.intake_writer import IntakeWriter
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.store import Store
 from usufruct_protocol.batches import Batch
-from usufruct_protocol.errors import Transient
+from usufruct_protocol.errors import InvariantBroken, Transient
 
 from tests.unit.oracle.lane_kit import DOMAIN, KitLane
 
@@ -44,15 +45,31 @@ def test_one_bad_batch_in_a_group_spoils_no_other(store: Store, lane: KitLane, w
     assert elsewhere.result(5).count == 1
 
 
+def break_python(_db: Connection) -> None:
+    raise OverflowError("a bug")
+
+
+def break_a_constraint(db: Connection) -> None:
+    db.execute("INSERT INTO signing_floor VALUES (?)", (None,))
+
+
+@pytest.mark.parametrize(
+    ("bug", "refusal"), [(break_python, OverflowError), (break_a_constraint, InvariantBroken)]
+)
 def test_a_batch_that_breaks_intake_itself_spoils_no_other(
-    store: Store, lane: KitLane, writer: IntakeWriter, monkeypatch: pytest.MonkeyPatch
+    store: Store,
+    lane: KitLane,
+    writer: IntakeWriter,
+    monkeypatch: pytest.MonkeyPatch,
+    bug: Callable[[Connection], None],
+    refusal: type[Exception],
 ) -> None:
     lane.meter(*range(6))
     admit = Intake.admit
 
     def breaks(intake: Intake, db: Any, batch: Batch, *, is_probe: bool = False) -> Any:
         if batch.first_seq == 2:
-            raise OverflowError("a bug")
+            bug(db)
         return admit(intake, db, batch, is_probe=is_probe)
 
     monkeypatch.setattr(Intake, "admit", breaks)
@@ -63,7 +80,7 @@ def test_a_batch_that_breaks_intake_itself_spoils_no_other(
             writer.submit(lane.batch(0, 4)),
         )
     assert before.result(5).count == 2
-    assert isinstance(poison.exception(5), OverflowError)
+    assert isinstance(poison.exception(5), refusal)
     assert after.result(5).count == 4
 
 
