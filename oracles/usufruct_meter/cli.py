@@ -15,7 +15,7 @@ from typing import Any, Final
 from usufruct_protocol.errors import Policy, UsufructError
 from usufruct_protocol.signing import checksum_address
 
-from usufruct_meter import challenge_commands, lane_commands, verify_commands
+from usufruct_meter import challenge_commands, format_commands, lane_commands, verify_commands
 from usufruct_meter.chain.anchoring import lane_coverage
 from usufruct_meter.chain.errands import anchor_errand
 from usufruct_meter.chain.lane_chain import LaneChain
@@ -71,6 +71,7 @@ def _parser() -> argparse.ArgumentParser:
     anchor.add_argument("--if-due", action="store_true", help="only lanes that a running meter would anchor")
     challenge_commands.add_to(commands)
     verify_commands.add_to(commands)
+    format_commands.add_to(commands)
     return parser
 
 

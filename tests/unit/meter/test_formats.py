@@ -250,23 +250,28 @@ def test_the_commands_carry_usage_in_and_receipts_and_costs_out(
     file = new_lane(tmp_path / "lanes")
     usage = tmp_path / "usage.json"
     usage.write_bytes(batch(event(), event(id="2"), event(type="other", id="3")))
+    command = [
+        "import",
+        "usage",
+        str(file.path),
+        str(usage),
+        "--units",
+        "tokens",
+        "--type",
+        "prompt",
+        "--json",
+    ]
     for metered, known in ((2, 0), (0, 2)):
-        assert (
-            main(["import", "usage", str(file.path), str(usage), "--units", "tokens", "--type", "prompt"])
-            == 0
-        )
-        assert json.loads(capsys.readouterr().out) == {
-            "metered": metered,
-            "units": str(7 * metered),
-            "known_before": known,
-        }
+        assert main(command) == 0
+        (shown,) = json.loads(capsys.readouterr().out)
+        assert shown == {"metered": metered, "units": str(7 * metered), "known_before": known}
     assert main(["export", "cloudevents", str(file.path)]) == 0
     out = capsys.readouterr().out
     assert {one["type"] for one in json.loads(out)} == {RECEIPT_TYPE}
     receipts = tmp_path / "receipts.json"
     receipts.write_text(out)
-    assert main(["import", "receipts", str(file.path), str(receipts)]) == 0
-    assert json.loads(capsys.readouterr().out) == {"signed": 2, "units": "14"}
+    assert main(["import", "receipts", str(file.path), str(receipts), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [{"signed": 2, "units": "14"}]
     assert main(["export", "cloudevents", str(file.path), "--from-seq", "2"]) == 0
     assert capsys.readouterr().out == ""
     assert main(["export", "focus", str(file.path), "--price", "1000000", "--unit", "Tokens"]) == 0

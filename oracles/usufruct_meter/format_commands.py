@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,6 +13,7 @@ from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.receipts import settlement_domain, verify_receipt_signature
 
 from usufruct_meter.cloudevents import UsageMapping, decode_receipts, decode_usage, encode_batches
+from usufruct_meter.console import add_command, show
 from usufruct_meter.focus import FocusTerms, focus_rows, usage_by_period, write_csv
 from usufruct_meter.lane_file import LaneFile, lane_files
 from usufruct_meter.meter import Meter
@@ -21,13 +21,21 @@ from usufruct_meter.signed_receipt import SignedReceipt
 from usufruct_meter.spool_reader import SpoolReader
 
 
-def add_format_commands(commands: Any) -> None:
+def add_to(commands: Any) -> None:
     """Add `export cloudevents`, `export focus`, `import usage` and `import receipts`."""
     out = commands.add_parser("export", help="receipts as CloudEvents, or costs as FOCUS, on stdout")
     kinds = out.add_subparsers(required=True, metavar="FORMAT")
-    events = _add(kinds, "cloudevents", _export_events, "receipts as a CloudEvents 1.0 batch per line")
+    events = add_command(
+        kinds, "cloudevents", _export_events, "receipts as a CloudEvents 1.0 batch per line", location=True
+    )
     events.add_argument("--from-seq", type=int, default=0, metavar="SEQ", help="of each lane (0)")
-    focus = _add(kinds, "focus", _export_focus, "usage and estimated cost per lane and period, FOCUS 1.3 CSV")
+    focus = add_command(
+        kinds,
+        "focus",
+        _export_focus,
+        "usage and estimated cost per lane and period, FOCUS 1.3 CSV",
+        location=True,
+    )
     focus.add_argument(
         "--price", type=int, required=True, metavar="BASE_UNITS", help="per million units, as in the license"
     )
@@ -39,19 +47,16 @@ def add_format_commands(commands: Any) -> None:
 
     into = commands.add_parser("import", help="take CloudEvents in: usage to meter, receipts to check")
     kinds = into.add_subparsers(required=True, metavar="WHAT")
-    usage = _add(kinds, "usage", _import_usage, "meter usage events, each (source, id) once")
+    usage = add_command(
+        kinds, "usage", _import_usage, "meter usage events, each (source, id) once", location=True
+    )
     usage.add_argument("file", type=Path, help="a CloudEvents batch")
     usage.add_argument("--units", metavar="FIELD", help="integer in data; without it an event is one unit")
     usage.add_argument("--type", metavar="TYPE", help="take only events of this type")
-    receipts = _add(kinds, "receipts", _import_receipts, "check the lane's signature on receipt events")
+    receipts = add_command(
+        kinds, "receipts", _import_receipts, "check the lane's signature on receipt events", location=True
+    )
     receipts.add_argument("file", type=Path, help="a CloudEvents batch, as exported")
-
-
-def _add(commands: Any, name: str, run: Any, text: str) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
-    parser.set_defaults(run=run)
-    parser.add_argument("lane", type=Path, help="a lane file, or a folder of them")
-    return parser
 
 
 def _export_events(options: argparse.Namespace) -> int:
@@ -90,8 +95,7 @@ def _import_usage(options: argparse.Namespace) -> int:
         signed = meter.lane.meter_many(calls)
     repeats = sum(one.is_repeat for one in signed)
     units = sum(one.receipt.units for one in signed if not one.is_repeat)
-    _show({"metered": len(signed) - repeats, "units": str(units), "known_before": repeats})
-    return 0
+    return show(options, [{"metered": len(signed) - repeats, "units": str(units), "known_before": repeats}])
 
 
 def _import_receipts(options: argparse.Namespace) -> int:
@@ -102,18 +106,13 @@ def _import_receipts(options: argparse.Namespace) -> int:
             raise InputRejected(f"receipt of lane 0x{receipt.lane.hex()}, which is none of these")
         verify_receipt_signature(receipt, signature, domains[receipt.lane])
     units = sum(receipt.units for receipt, _ in receipts)
-    _show({"signed": len(receipts), "units": str(units)})
-    return 0
+    return show(options, [{"signed": len(receipts), "units": str(units)}])
 
 
 def _receipts(file: LaneFile, from_seq: int) -> Iterator[SignedReceipt]:
     with closing(SpoolReader.open(file.spool)) as reader:
         for stored, _ in reader.receipts_from(file.lane, from_seq):
             yield stored.signed(is_repeat=False)
-
-
-def _show(document: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(document) + "\n")
 
 
 def _files(options: argparse.Namespace) -> list[LaneFile]:
