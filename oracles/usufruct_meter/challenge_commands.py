@@ -1,4 +1,4 @@
-"""usufruct-meter challenges: what lanes are charged with, and the answers that a running meter gives itself."""
+"""usufruct-meter challenges: what lanes are charged with, and the answers a running meter gives itself."""
 
 from __future__ import annotations
 

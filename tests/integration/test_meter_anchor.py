@@ -118,12 +118,18 @@ def test_inv_25_acknowledgements_of_f_plus_1_signers_cost_nothing(made: Setting)
 
 def test_inv_25_acknowledgements_that_came_too_late_do_not_count(made: Setting) -> None:
     point = made.meter(1)
-    first = made.reader.receipt(0)
-    assert first is not None
-    late_s = first.receipt.issued_at_ms // 1000 + MERGE_DELAY_S + 1
-    made.acknowledge(point, 0, 1, 2, 3, at_s=late_s)
+    made.acknowledge(point, 0, 1, 2, 3, at_s=GENESIS_S + 2 * EPOCH_S + 1)
     made.look()
     assert made.covered == 0
+
+
+def test_inv_25_newer_acknowledgements_of_a_period_stand_for_the_older_ones(made: Setting) -> None:
+    """All nodes acknowledge more within the period, so the book forgets what they acknowledged before."""
+    made.acknowledge(made.meter(1), 0, 1, 2, 3)
+    made.pass_time(2 * MERGE_DELAY_S)
+    made.acknowledge(made.meter(1), 0, 1, 2, 3)
+    made.look()
+    assert (made.covered, payments(made.world)) == (2, 0)
 
 
 def test_inv_25_keys_that_are_no_signers_do_not_count(made: Setting) -> None:

@@ -1,9 +1,10 @@
 """Which receipts of a lane are safe from the charge of having been hidden, and by when the next ones must be.
 
-A receipt is covered by an anchor, or by f + 1 signers' acknowledgements of one checkpoint over it, given no
-later than the merge delay after its time. The signers must be those who judge the report in question, so what
-only the present ones acknowledged is not covered against a committee that is announced: it has to be anchored
-before that committee's first period ends.
+A receipt is covered by an anchor, or by f + 1 signers' acknowledgements of one checkpoint over it, given by
+the end of the first period that judges it: the one that ends no earlier than the merge delay after its time.
+What is not covered is due when the merge delay is over. The signers must be those who judge the report in
+question, so what only the present ones acknowledged is not covered against a committee that is announced: it
+has to be anchored before that committee's first period ends.
 Source: docs/spec.md section 10 (challenges against buyers); contracts/interfaces/IUsageChallenges.sol
 """
 
@@ -48,7 +49,7 @@ def coverage(reader: SpoolReader, acks: AckBook, facts: ChainFacts, periods: Per
     anchored = min(facts.anchor.count, reader.count())
     whole = Coverage(reader.count(), anchored, None)
     for committee in facts.committees:
-        covered = _covered_count(reader, acks, committee, facts.merge_delay_s, anchored)
+        covered = _covered_count(reader, acks, committee, _Judging(periods, facts.merge_delay_s), anchored)
         first_uncovered = reader.receipt(covered)
         if first_uncovered is None:
             continue
@@ -58,12 +59,26 @@ def coverage(reader: SpoolReader, acks: AckBook, facts: ChainFacts, periods: Per
     return whole
 
 
+@dataclass(frozen=True, slots=True)
+class _Judging:
+    """When a receipt is judged for the first time."""
+
+    periods: Periods
+    merge_delay_s: int
+
+    def first_s(self, issued_at_ms: int) -> int:
+        """Return the end of the first period that a receipt must be merged by."""
+        merged_by_s = issued_at_ms // 1000 + self.merge_delay_s
+        epoch = self.periods.epoch_of(merged_by_s * 1000 - 1)
+        return self.periods.genesis_s + epoch * self.periods.epoch_seconds
+
+
 def _covered_count(
-    reader: SpoolReader, acks: AckBook, committee: CommitteeVersion, merge_delay_s: int, anchored_count: int
+    reader: SpoolReader, acks: AckBook, committee: CommitteeVersion, judging: _Judging, anchored_count: int
 ) -> int:
     covered = anchored_count
     while (stored := reader.receipt(covered)) is not None:
-        by_s = stored.receipt.issued_at_ms // 1000 + merge_delay_s
+        by_s = judging.first_s(stored.receipt.issued_at_ms)
         reached = acks.acknowledged_count(covered, by_s, committee.signers, committee.acks_needed)
         if reached <= covered:
             break
