@@ -151,7 +151,7 @@ class Intake:
         try:
             return self._judge(db, lane, batch, is_probe)
         except QUARANTINED as error:
-            _log.info("refused a batch: %s", error, extra={"code": error.code})
+            _log.debug("refused a batch: %s", error, extra={"code": error.code})
             if not is_probe:
                 seq = _storable(getattr(error, "seq", None))
                 now_s = int(self._now_s())

@@ -135,6 +135,8 @@ def configure(
     # Their info lines repeat every request, whole URL included.
     for noisy in ("httpx", "httpcore", "urllib3", "web3"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Its warnings are about each bad request: whoever sends those must not fill the disk.
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
 
 def _time(record: logging.LogRecord) -> str:

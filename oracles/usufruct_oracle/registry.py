@@ -15,9 +15,11 @@ from usufruct_protocol.errors import Transient
 
 from usufruct_oracle import lane_store
 from usufruct_oracle.chain_client import Chain
+from usufruct_oracle.limits import Buckets, Rate
 from usufruct_oracle.store import Store
 
 _MAX_WAITING: Final = 8
+_UNKNOWN_LANES: Final = Rate(per_second=5, burst=50)
 _SIGNERS_MAX_AGE_S: Final = 30.0
 
 
@@ -28,6 +30,8 @@ class Registry:
         self._store = store
         self._chain = chain
         self._lock = threading.Lock()
+        self._asking = threading.Lock()
+        self._questions = Buckets(_UNKNOWN_LANES)
         self._waiting = threading.BoundedSemaphore(_MAX_WAITING)
         self._state: ChainState | None = None
         self._read_at = 0.0
@@ -44,8 +48,16 @@ class Registry:
         return lane in self._revoked
 
     def is_registered(self, lane: bytes) -> bool:
-        """Tell whether a lane is registered; the chain is asked if this node has not heard of it."""
+        """Tell whether a lane is registered; the chain is asked if this node has not heard of it.
+
+        Raises: Transient, also when strangers ask for unknown lanes faster than an endpoint should be asked.
+        """
         if not self.knows(lane):
+            with self._asking:
+                wait_s = self._questions.wait_s(None)
+                self._questions.pay(None, 0 if wait_s else 1)
+            if wait_s:
+                raise Transient("too many questions about unknown lanes", hint="try again in a moment")
             self.at_head()
         return self.knows(lane)
 

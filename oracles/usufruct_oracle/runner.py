@@ -115,6 +115,7 @@ def run(node: Node) -> None:
     loop = LoopThread(node.loop, node.status, node.metrics, settings.poll_seconds, node.gas)
     operator = _operator_server(node)
     loop.start()
+    _log.info("node on http://%s:%d", settings.host, settings.port)
     try:
         server.run()
     except SystemExit as error:

@@ -162,6 +162,16 @@ def test_a_lane_that_cannot_be_looked_up_may_try_again(node: Parts) -> None:
     assert node.chain.tried == 1
 
 
+def test_strangers_cannot_make_a_node_ask_its_endpoint_without_end(node: Parts) -> None:
+    node.chain.state = epoch_context().chain
+    paths = [f"/v1/lanes/0x{number.to_bytes(20, 'big').hex()}" for number in range(80)]
+    answers = [node.client.get(path) for path in paths]
+    assert {answer.status_code for answer in answers[:50]} == {404}
+    assert answers[-1].status_code == 503
+    assert node.chain.tried < 70
+    node.registry.signers()  # peers are still told from strangers
+
+
 def test_a_revoked_lane_is_told_so_until_a_reorganization_takes_the_proof_back(
     node: Parts, lane: KitLane
 ) -> None:
