@@ -31,6 +31,7 @@ from usufruct_oracle.console import (
     say,
 )
 from usufruct_oracle.dispute_commands import dispute_app
+from usufruct_oracle.epoch_store import StoredReport
 from usufruct_oracle.guard_commands import approve, guards
 from usufruct_oracle.key_commands import key_app
 from usufruct_oracle.logs import LogFormat, Redactor, secrets_of
@@ -38,7 +39,7 @@ from usufruct_oracle.logs import configure as configure_logs
 from usufruct_oracle.quarantine_commands import quarantine_app
 from usufruct_oracle.runner import run as run_node
 from usufruct_oracle.settings import Settings
-from usufruct_oracle.setup_commands import init, preflight_command
+from usufruct_oracle.setup_commands import init, peers_command, preflight_command
 from usufruct_oracle.wire_json import hexed, report_json
 
 app = typer.Typer(
@@ -57,6 +58,7 @@ app.command()(guards)
 epoch_app.command()(approve)
 app.command()(init)
 app.command("preflight")(preflight_command)
+app.command("peers")(peers_command)
 
 
 @app.command()
@@ -112,15 +114,16 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
 def epoch_show(
     epoch: EpochOption, config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False
 ) -> None:
-    """Show an epoch's report as posted on chain, and what this node holds of it."""
+    """Show an epoch's report as posted on chain, or before that, as this node computed it last."""
     with reported(), open_reading(Settings.load(config)) as reading:
-        submitted = _submitted(reading, epoch)
-        report = report_json(submitted.report)
+        shown = reading.chain.submitted(epoch) or _computed(reading, epoch)
+        report = report_json(shown.report)
+        transaction = hexed(shown.transaction_hash) if isinstance(shown, SubmittedReport) else None
         content = {
-            "report_hash": hexed(submitted.report_hash),
-            "transaction": hexed(submitted.transaction_hash),
+            "report_hash": hexed(shown.report_hash),
+            "transaction": transaction,
             "settlement": reading.access.deployment.settlement,
-            "is_bundle_held": reading.bundles.holds(epoch, submitted.report.bundle_hash),
+            "is_bundle_held": reading.bundles.holds(epoch, shown.report.bundle_hash),
             "report": report,
         }
         if as_json:
@@ -187,6 +190,19 @@ def audit(
 def main() -> None:
     """Entry point of the command."""
     app()
+
+
+def _computed(reading: Reading, epoch: int) -> StoredReport:
+    """Return the report that this node computed for the latest attempt of an epoch that is not posted."""
+    found = None
+    if reading.store is not None:
+        with reading.store.read() as db:
+            attempts = epoch_store.attempts(db, epoch)
+            found = epoch_store.report(db, epoch, attempts[-1]) if attempts else None
+    if found is None:
+        hint = "wait until it is reported"
+        raise InputRejected(f"epoch {epoch} has no report, neither on chain nor here", hint=hint)
+    return found
 
 
 def _submitted(reading: Reading, epoch: int) -> SubmittedReport:

@@ -22,9 +22,10 @@ from usufruct_oracle.console import (
     reported,
     say,
 )
-from usufruct_oracle.findings import FAIL, WARN
+from usufruct_oracle.findings import FAIL, OK, WARN
 from usufruct_oracle.keys import close_signer, keep_new_key
 from usufruct_oracle.keystore import new_private_key, write_plain_key
+from usufruct_oracle.peer_probe import probe_peers
 from usufruct_oracle.preflight import Readiness, preflight
 from usufruct_oracle.settings import Settings
 
@@ -103,6 +104,32 @@ def preflight_command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption
         else:
             _say_findings(found)
         if not found.is_ready:
+            raise typer.Exit(FOUND_WRONG)
+
+
+def peers_command(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -> None:
+    """Ask every other signer's node how it is; exit 1 if one is not well."""
+    with reported():
+        settings = Settings.load(config)
+        answers = probe_peers(settings.peers, settings.peer_timeout_seconds)
+        if as_json:
+            print_json(
+                [
+                    {
+                        "address": checksum_address(answer.address),
+                        "url": answer.url,
+                        "problem": answer.problem,
+                        "own_clock_ahead_seconds": answer.own_clock_ahead_s,
+                        "settings": answer.agreed,
+                    }
+                    for answer in answers
+                ]
+            )
+        else:
+            for answer in answers:
+                level = OK if answer.is_well else FAIL
+                say(f"{level:<5} {checksum_address(answer.address)} {answer.url} {answer.problem}".rstrip())
+        if not all(answer.is_well for answer in answers):
             raise typer.Exit(FOUND_WRONG)
 
 

@@ -131,6 +131,8 @@ def test_two_held_nodes_wait_for_a_person_and_one_word_is_enough(here: Committee
     assert code == 4
     assert "HELD epoch 2: new_lanes, all licenses: 1 lanes count for the first time" in printed
     assert preflight(config)[2]["held"]["level"] == "warn"
+    shown = json.loads(command("epoch", "show", "--epoch", 2, "--json", "--config", config)[1])
+    assert (shown["transaction"], shown["report_hash"]) == (None, vote_of(here, HELD, 2)["report_hash"])
     code, printed = command("epoch", "approve", "--epoch", 2, "--config", config)
     assert code == 0
     final = here.wait_final(2)
@@ -183,6 +185,9 @@ def test_preflight_names_what_is_wrong_and_whether_the_epoch_is_at_risk(
     assert "no answer" in down["detail"]
     assert down["detail"].endswith("quorum still 3 ≥ 3")
     assert down["hint"].endswith("runbook#peers")
+    code, printed = command("peers", "--json", "--config", here.network.config_file(2))
+    problems = {peer["url"]: peer["problem"] for peer in json.loads(printed)}
+    assert (code, [not problems[url] for url in here.network.urls]) == (1, [True, True, True, False])
     here.network.stop(HELD)
     assert preflight(here.network.config_file(2))[1]["is_at_risk"] is True
 
