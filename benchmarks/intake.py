@@ -28,9 +28,11 @@ from usufruct_chain.deployment import Deployment
 from usufruct_oracle import lane_store
 from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.chain_client import ChainClient
+from usufruct_oracle.connections import Connections, server_settings
 from usufruct_oracle.http import NodeHttp
 from usufruct_oracle.intake import Intake
 from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.peer_auth import PeerAuth
 from usufruct_oracle.peers import Peers
 from usufruct_oracle.registry import Registry
@@ -188,7 +190,8 @@ def _serve(database: Path, port: int) -> None:
     status = NodeStatus()
     acks = Acknowledging(store, DOMAIN, None, status.head_time_s, lambda _: None)
     app = NodeHttp(store, writer, registry, rosters, auth, status, acks, bytes(20), {}).app()
-    uvicorn.run(app, host=HOST, port=port, log_level="error", access_log=False, lifespan="off")
+    guarded = server_settings(Connections(Metrics(), 512), ())
+    uvicorn.run(app, host=HOST, port=port, log_level="error", access_log=False, lifespan="off", **guarded)
 
 
 if __name__ == "__main__":
