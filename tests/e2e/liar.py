@@ -114,12 +114,22 @@ class Liar:
         return 200, json.dumps(vote).encode()
 
     def _handler(self) -> type[BaseHTTPRequestHandler]:
-        liar = self
+        liar, drips = self, itertools.count()
 
         class Handler(BaseHTTPRequestHandler):
+            def _drip(self) -> None:
+                """One byte of a header after another: each in time, and never an end."""
+                self.wfile.write(b"HTTP/1.1 200 OK\r\nX-Patience: ")
+                for _ in range(200):
+                    self.wfile.write(b"a")
+                    time.sleep(0.1)
+
             def do_GET(self) -> None:
-                status, body = liar.answer(self.path)
-                with suppress(ConnectionError):  # whoever asked has given up on a slow lie
+                # Whoever asked has given up on a slow lie, or whom it copies from has nothing to say.
+                with suppress(ConnectionError, httpx.HTTPError, ValueError, LookupError, RuntimeError):
+                    status, body = liar.answer(self.path)
+                    if next(drips) % 19 == 7:
+                        self._drip()
                     self.send_response(status)
                     self.send_header("Content-Length", str(len(body)))
                     self.end_headers()
