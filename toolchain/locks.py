@@ -30,7 +30,7 @@ def main() -> int:
     try:
         compile_lock(DEV, ["pyproject.toml", "--all-extras", *upgrade])
         # The others follow what the tests ran with.
-        extras = ["--extra", "meter", "--extra", "oracle"]
+        extras = ["--extra", "meter", "--extra", "oracle", "--extra", "postgres"]
         compile_lock("requirements/runtime.lock", ["pyproject.toml", *extras, "--constraints", DEV])
         compile_lock("requirements/bootstrap.lock", ["-"], pinned("uv"))
         compile_lock("requirements/node.lock", ["-", *upgrade], NODE_REQUIREMENT)

@@ -25,6 +25,7 @@ _LOCK: Final = 0x7573_7566_7275_6374  # "usufruct"
 # A killed node's session ends when the server notices: at once, or after some keep-alives across a network.
 _LOCK_PATIENCE_S: Final = 5.0
 _LOCK_POLL_S: Final = 0.1
+_SLOW_REFUSAL_S: Final = 1.0
 _SESSION: Final = """
     SET statement_timeout = '60s'; SET lock_timeout = '10s';
     SET idle_in_transaction_session_timeout = '10min';
@@ -87,6 +88,7 @@ class PostgresEngine:
         self.name = str(location)
         self._location = location
         self._was_locked = False
+        self._away_until = 0.0
 
     def schema_version(self) -> int:
         """See Engine."""
@@ -158,6 +160,10 @@ class PostgresEngine:
                 f"database {self.name}: {_one_line(error)}",
                 hint="check the server, its disk and the password",
             ) from error
+        except psycopg.errors.InsufficientPrivilege as error:
+            raise ConfigInvalid(
+                f"database {self.name}: {_one_line(error)}", hint="make the node's role the database's owner"
+            ) from error
         except psycopg.DataError as error:
             raise OverflowError(f"database {self.name}: {_one_line(error)}") from error
         except psycopg.IntegrityError as error:
@@ -172,10 +178,18 @@ class PostgresEngine:
         settings = dict(_CONNECT)
         if self._location.password_file is not None:
             settings["password"] = read_secret(self._location.password_file, "database password").decode()
+        started = time.monotonic()
+        if started < self._away_until:
+            raise Transient(f"database {self.name}: the server did not answer a moment ago")
         try:
             raw = psycopg.connect(self._location.url, autocommit=True, **settings)
         except psycopg.ProgrammingError as error:
             raise ConfigInvalid(f"database {self.name}: {_one_line(error)}") from error
+        except psycopg.OperationalError:
+            # Whoever else needs the database should not wait as long again: many do at once.
+            waited_s = time.monotonic() - started
+            self._away_until = started + 2 * waited_s if waited_s > _SLOW_REFUSAL_S else 0.0
+            raise
         try:
             if raw.info.server_version < _OLDEST_SERVER:
                 raise ConfigInvalid(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from pathlib import Path
@@ -283,3 +285,30 @@ def test_what_the_database_fails_is_counted_and_nothing_else(
         made.bind_identity({"b": "x"})
     made.close()
     assert codes == ["invariant_broken", "transient"]
+
+
+def test_a_role_that_may_not_make_tables_is_told_so(server: PostgresServer, database: PostgresUrl) -> None:
+    password = server.password_file.read_text(encoding="ascii")
+    with server.connect(database) as db:
+        db.execute(f"CREATE ROLE guest LOGIN PASSWORD '{password}'".encode())
+    with pytest.raises(ConfigInvalid, match="permission denied") as caught:
+        Store(PostgresUrl(database.url.replace("node@", "guest@"), server.password_file), exclusive=True)
+    assert "owner" in caught.value.hint
+
+
+def test_a_server_that_swallows_connections_holds_up_one_caller_not_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(postgres_engine._CONNECT, "connect_timeout", 2)
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        location = PostgresUrl(f"postgresql://node@127.0.0.1:{silent.getsockname()[1]}/node")
+        engine = postgres_engine.PostgresEngine(location)
+        with pytest.raises(Transient, match="timeout"), engine.typed_errors():
+            engine.open_reader()
+        started = time.monotonic()
+        for _ in range(20):
+            with pytest.raises(Transient, match="a moment ago"), engine.typed_errors():
+                engine.open_reader()
+        assert time.monotonic() - started < 1.0

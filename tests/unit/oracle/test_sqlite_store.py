@@ -1,4 +1,4 @@
-"""A database that an earlier version wrote goes on, and one of a later version is left alone."""
+"""A full disk, a damaged file, a database of an earlier or a later version."""
 
 from __future__ import annotations
 
@@ -10,13 +10,66 @@ import pytest
 from usufruct_oracle import epoch_store, lane_store, quarantine_store, sqlite_engine
 from usufruct_oracle.database import SCHEMA_VERSION
 from usufruct_oracle.store import Store
-from usufruct_protocol.errors import Incompatible, InvariantBroken
+from usufruct_protocol.errors import Incompatible, InvariantBroken, Transient
+from usufruct_protocol.receipts.encoding import RECORD_SIZE
 
 from tests.unit.oracle.conftest import taking
 from tests.unit.oracle.lane_kit import KitLane
 
 VERSION_1 = Path(__file__).with_name("schema_1.sql")
 H = b"\x01" * 32
+
+
+def test_a_full_disk_loses_nothing_and_halts_nothing(store: Store, lane: KitLane) -> None:
+    lane.meter(*range(5_000))
+    take = taking(store)
+    with store.write() as db:
+        pages = db.execute("PRAGMA page_count").fetchone()[0]
+        db.execute(f"PRAGMA max_page_count = {pages + 20}")
+    acknowledged = [0]
+    with pytest.raises(Transient, match="full"):
+        acknowledged += (take(lane.batch(first, first + 100)).count for first in range(0, 5_000, 100))
+    with store.read() as db:
+        (known,) = lane_store.all_lanes(db)
+        taken = lane_store.frontier(db, known.lane_id).count
+        assert 0 < taken == acknowledged[-1]
+        assert lane_store.records(db, known.lane_id, 0, 5_000) == lane.records[: taken * RECORD_SIZE]
+    with store.write() as db:
+        db.execute("PRAGMA max_page_count = 1000000")
+    assert take(lane.batch(taken)).count == 5_000
+
+
+def test_a_file_that_is_no_database_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "node.sqlite"
+    path.write_bytes(b"not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(InvariantBroken, match="not a database"):
+        Store(path, exclusive=True)
+
+
+def test_a_damaged_file_halts_the_node_and_says_what_to_do(tmp_path: Path, lane: KitLane) -> None:
+    path = tmp_path / "node.sqlite"
+    store = Store(path, exclusive=True)
+    with store.write() as db:
+        lane_store.put_lanes(db, [lane.state()])
+    lane.meter(*range(2_000))
+    taking(store)(lane.batch())
+    store.close()
+    content = bytearray(path.read_bytes())
+    content[8_192:] = b"\x5a" * (len(content) - 8_192)
+    path.write_bytes(content)
+    with pytest.raises(InvariantBroken, match="malformed") as caught:
+        use_everything(path)
+    assert "restore" in caught.value.hint
+
+
+def use_everything(path: Path) -> None:
+    store = Store(path, exclusive=True)
+    try:
+        with store.read() as db:
+            for known in lane_store.all_lanes(db):
+                lane_store.records(db, known.lane_id, 0, 2_000)
+    finally:
+        store.close()
 
 
 def shape(path: Path) -> dict[str, list[tuple[object, ...]]]:
