@@ -69,7 +69,7 @@ class AsgiMeter:
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif kind == "http" and scope["path"].startswith(RECEIPTS_PATH):
+        elif kind == "http" and _own_path(scope).startswith(RECEIPTS_PATH):
             await self._show_receipts(scope, send)
         elif kind not in ("http", "websocket") or not self._is_metered(scope):
             await self._app(scope, receive, send)
@@ -124,7 +124,7 @@ class AsgiMeter:
         salts = [value.decode("latin-1") for name, value in scope["headers"] if name == SALT_HEADER.encode()]
         try:
             found = await asyncio.to_thread(
-                receipts_at, self._gateway.location, scope["path"], salts[0] if salts else ""
+                receipts_at, self._gateway.location, _own_path(scope), salts[0] if salts else ""
             )
         except UsufructError as error:
             await send_refusal(send, Refusal.of(error))
@@ -207,3 +207,8 @@ class AsgiMeter:
             await receive()
             await self.close()
             await send({"type": "lifespan.shutdown.complete"})
+
+
+def _own_path(scope: Scope) -> str:
+    """Return the path below where the app is mounted."""
+    return str(scope["path"]).removeprefix(scope.get("root_path", ""))

@@ -25,6 +25,7 @@ from usufruct_meter.streaming import END, piece_id
 
 RECEIPTS_PATH: Final = "/.well-known/usufruct/receipts/"
 _PATH: Final = re.compile(re.escape(RECEIPTS_PATH) + r"0x([0-9a-fA-F]{40})/(0|[1-9][0-9]{0,17})")
+_UNKNOWN: Final = "no such receipt, or not the salt of it"
 _MAX_PIECES: Final = 10_000
 
 
@@ -45,22 +46,26 @@ def receipts_at(location: Path, path: str, shown_salt: str) -> dict[str, Any]:
     lane, seq = bytes.fromhex(found[1]), int(found[2])
     try:
         with ExitStack() as stack:
-            files = [LaneFile.load(path) for path in lane_files(location)]
-            readers = {
-                file.lane: stack.enter_context(closing(SpoolReader.open(file.spool))) for file in files
-            }
-            first = readers[lane].receipt(seq) if lane in readers else None
+            spools = {file.lane: file.spool for file in map(LaneFile.load, lane_files(location))}
+            if lane not in spools:
+                raise NoSuchReceipt(_UNKNOWN)
+            own = _opened(stack, spools.pop(lane))
+            first = own.receipt(seq)
             if first is None or not _is_salt(first, shown_salt):
-                raise NoSuchReceipt("no such receipt, or not the salt of it")
-            later = _pieces(readers.values(), first)
+                raise NoSuchReceipt(_UNKNOWN)
+            later = _pieces([own, *(_opened(stack, spool) for spool in spools.values())], first)
     except (ConfigInvalid, sqlite3.Error) as error:
-        raise NoSuchReceipt("no such receipt, or not the salt of it") from error
+        raise NoSuchReceipt(_UNKNOWN) from error
     return {
         "lane": f"0x{lane.hex()}",
         "seq": seq,
         "has_end": any(name == END for name, _ in later),
         "receipts": [_shown("first", first), *(_shown(name, stored) for name, stored in later)],
     }
+
+
+def _opened(stack: ExitStack, spool: Path) -> SpoolReader:
+    return stack.enter_context(closing(SpoolReader.open(spool)))
 
 
 def _is_salt(stored: StoredReceipt, shown: str) -> bool:

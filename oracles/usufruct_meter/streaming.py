@@ -34,12 +34,18 @@ _UNIT_BITS: Final = 48
 # Atomic, so that \r\n is one line end and never two.
 _EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END: Final = re.compile(rb"\n")
+_COMMENT: Final = re.compile(r"^: usage-receipt ([\w-]+) ([0-9a-f]{64})$", re.MULTILINE | re.ASCII)
 _IS_LAST_EVENT: Final = re.compile(
     rb"data: ?\[DONE\]|event: ?(?:message_stop|response\.(?:completed|incomplete|failed))"
 )
 
 Steps = Generator[MeteredCall | bytes, SignedReceipt | None, None]
 """What to do next: meter a call, and send its receipt back in; or send bytes to the client."""
+
+
+def receipts_in(stream: str) -> list[tuple[str, str]]:
+    """Return (receipt, salt) of every receipt comment in the text of an event stream, for who called."""
+    return [(found[1], found[2]) for found in _COMMENT.finditer(stream)]
 
 
 def piece_id(opening_hash: bytes, name: int | str) -> str:

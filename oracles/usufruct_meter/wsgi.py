@@ -54,10 +54,10 @@ class WsgiMeter:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one call."""
-        path = path_of(environ)
-        if path.startswith(RECEIPTS_PATH):
-            return self._show_receipts(path, environ, start_response)
-        if not self._gateway.is_metered(environ["REQUEST_METHOD"], path):
+        own_path = environ.get("PATH_INFO", "")  # below where the app is mounted
+        if own_path.startswith(RECEIPTS_PATH):
+            return self._show_receipts(own_path, environ, start_response)
+        if not self._gateway.is_metered(environ["REQUEST_METHOD"], path_of(environ)):
             return self._app(environ, start_response)
         try:
             meter = self._ready()

@@ -21,6 +21,7 @@ from usufruct_meter.meter import Meter
 from usufruct_meter.receipt_desk import RECEIPTS_PATH
 from usufruct_meter.spool import Spool
 from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.streaming import receipts_in as receipts_in_text
 from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature
 
 from tests.unit.meter.lane_kit import new_lane
@@ -518,6 +519,21 @@ def test_an_app_may_answer_before_it_has_read_the_request(file: LaneFile) -> Non
     assert b"".join(bodies) == b"a long question"
 
 
+def test_a_mounted_app_hands_out_receipts_below_its_mount(file: LaneFile) -> None:
+    inner = streams(CHAT, file)
+
+    async def mounted(scope: Any, receive: Any, send: Any) -> None:
+        below = {"root_path": "/api", "path": "/api" + scope["path"]} if scope["type"] == "http" else {}
+        await inner({**scope, **below}, receive, send)
+
+    async def scenario() -> None:
+        answer = await ask(mounted)
+        salt = answer.header("usage-receipt-salt")
+        assert (await fetch(mounted, file.lane, 0, salt)).status == 200
+
+    run(mounted, scenario)
+
+
 async def fetch(app: Any, lane: bytes | str, seq: int | str, salt: str | None) -> Answer:
     lane = lane if isinstance(lane, str) else f"0x{lane.hex()}"
     headers = {} if salt is None else {"usage-receipt-salt": salt}
@@ -535,7 +551,7 @@ def test_whoever_got_a_stream_can_fetch_its_receipts_and_nobody_else(file: LaneF
         shown = json.loads(found.body)
         assert (found.status, shown["has_end"]) == (200, True)
         assert [one["part"] for one in shown["receipts"]] == ["first", "end"]
-        told = [answer.header("usage-receipt"), COMMENT.findall(answer.body)[0][0].decode()]
+        told = [answer.header("usage-receipt"), *(text for text, _ in receipts_in_text(answer.body.decode()))]
         assert [one["receipt"] for one in shown["receipts"]] == told
         assert found.header("usage-receipt") is None, "looking costs nothing"
         wrong: list[tuple[Any, Any, str | None]] = [
