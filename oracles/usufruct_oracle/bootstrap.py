@@ -17,6 +17,7 @@ from usufruct_chain.sender import Sender
 from usufruct_chain.signatures import settlement_domain
 from usufruct_protocol.signing import ZERO_ADDRESS, Signer, checksum_address
 
+from usufruct_oracle.accusations import Accusations
 from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.adoption import Adoption
 from usufruct_oracle.approvals import Approvals
@@ -212,6 +213,7 @@ def bootstrap(settings: Settings) -> Node:
             Reporting(store, rosters),
             Voting(store, peers, access.domain_separator, access.signer, guards),
             Disputes(store, peers, disputes, stagger, access.domain_separator, metrics),
+            Accusations(store, disputes, stagger),
             Submission(chain, stagger),
             Payment(store, chain, stagger, settings.finality_depth),
             status,

@@ -1,13 +1,20 @@
-"""The chain as far as disputes of a pending report need it."""
+"""The chain as far as signers have to stand up for what they signed: disputes, accusations."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
-from typing import Protocol
+from typing import Final, Protocol
 
 from usufruct_chain import disputes
 from usufruct_chain.anchors import AnchorReader
+from usufruct_chain.challenges import (
+    Accusation,
+    ChallengeReader,
+    ConflictingPoints,
+    Fork,
+    revoke_by_contradiction,
+)
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.disputes import Dispute, DisputeReader, ShownHead
 from usufruct_chain.onchain import Block
@@ -16,6 +23,7 @@ from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.receipts import Checkpoint
 
 _log = logging.getLogger(__name__)
+_CHALLENGES_READ_AGAIN: Final = 50
 
 
 class DisputeChain(Protocol):
@@ -37,13 +45,16 @@ class DisputeChain(Protocol):
 
 
 class DisputeClient:
-    """`DisputeChain` over a deployment's contracts. Without a sender it only reads."""
+    """`DisputeChain` and `AccusationChain` over a deployment's contracts. Without a sender it only reads."""
 
     def __init__(self, contracts: Contracts, sender: Sender | None) -> None:
         self._contracts = contracts
         self._sender = sender
         self._disputes = DisputeReader(contracts)
         self._anchors = AnchorReader(contracts)
+        self._accusations = ChallengeReader(contracts)
+        self._last_challenge = 0
+        self._challenges: list[int] = []
 
     @property
     def can_send(self) -> bool:
@@ -85,6 +96,30 @@ class DisputeClient:
         """Show some heads of a license; simulated first."""
         self._require_sender().send(disputes.answer_units(self._contracts, asked, shown))
         _log.info("showed %d heads of license %d", len(shown), asked.subject)
+
+    def new_accusations(self, block_hash: bytes) -> list[Accusation]:
+        """Return accusations about lanes that are not revoked; what is over and old are not read again."""
+        # The newest are read again: a reorganization may have opened others under their numbers.
+        first_new = max(self._last_challenge - _CHALLENGES_READ_AGAIN, 0) + 1
+        self._last_challenge = self._accusations.count(block_hash)
+        older = (number for number in self._challenges if number < first_new)
+        numbers = [*older, *range(first_new, self._last_challenge + 1)]
+        standing = self._accusations.standing(numbers, block_hash)
+        accused = [each for each in standing.values() if each is not None]
+        revoked = self._accusations.revoked((each.lane_number for each in accused), block_hash)
+        self._challenges = [
+            number for number, each in standing.items() if each is None or not revoked[each.lane_number]
+        ]
+        return [each for each in accused if not revoked[each.lane_number]]
+
+    def lane_of(self, lane_number: int, block_hash: bytes) -> bytes:
+        """Return the key of a lane."""
+        return self._accusations.lanes([lane_number], block_hash)[lane_number]
+
+    def revoke(self, shown: Fork | ConflictingPoints) -> None:
+        """Have a lane revoked that contradicted itself; simulated first."""
+        self._require_sender().send(revoke_by_contradiction(self._contracts, shown))
+        _log.warning("had lane 0x%s revoked: it signed two histories", shown.points[0][0].lane.hex())
 
     def credit(self, account: bytes) -> int:
         """Return what an account has earned by answers and was not paid yet, in base units."""

@@ -18,6 +18,7 @@ from usufruct_protocol.errors import Transient
 from usufruct_protocol.periods import attempt_at
 
 from usufruct_oracle import epoch_store
+from usufruct_oracle.accusations import Accusations
 from usufruct_oracle.adoption import Adoption
 from usufruct_oracle.chain_client import Chain
 from usufruct_oracle.context import Base, EpochContext
@@ -58,6 +59,7 @@ class EpochLoop:
         reporting: Reporting,
         voting: Voting,
         disputes: Disputes,
+        accusations: Accusations,
         submission: Submission,
         payment: Payment,
         status: NodeStatus,
@@ -76,6 +78,7 @@ class EpochLoop:
         self._reporting = reporting
         self._voting = voting
         self._disputes = disputes
+        self._accusations = accusations
         self._submission = submission
         self._payment = payment
         self._status = status
@@ -120,6 +123,8 @@ class EpochLoop:
                     self._report(context, state, cutoff, head)
         with _put_off(failures):
             is_paying = self._pay(context)
+        with _put_off(failures):
+            self._stand_up(context, head)
         is_waiting = state.pending and not is_disputed and head.timestamp_s < state.finalizable_at_s
         if not is_paying and (context is None or is_waiting):
             self._idle_at = head.hash  # only a new block can give this node something to do
@@ -274,6 +279,12 @@ class EpochLoop:
             latest = epoch_store.attempts(db, epoch)[: -_ATTEMPTS_LOOKED_AT - 1 : -1]
             found = [epoch_store.report(db, epoch, attempt) for attempt in latest]
         return [report for report in found if report is not None]
+
+    def _stand_up(self, context: EpochContext | None, head: Block) -> None:
+        """See whether signers are accused of what a cheating lane has brought about."""
+        signers = context.chain.signers if context is not None else tuple(sorted(self._registry.signers()))
+        if self._own_address in signers:
+            self._accusations.step(signers.index(self._own_address), len(signers), head)
 
     def _pay(self, context: EpochContext | None) -> bool:
         """Pay notes of finalized epochs that are still unpaid; return whether there is more to do soon."""

@@ -113,6 +113,10 @@ class Vectors:
         for head in sorted(offers, key=lambda each: -each.checkpoint.count):
             if head.checkpoint.count > lowest and self._sync.obtain(context, head, offers[head]):
                 return head
+        # Looking for them may have shown two histories: what lies below the fork counts all the same.
+        own = self._own_head(context, lane)
+        if own is not None and own.checkpoint.count > lowest and self._sync.is_countable(context, own):
+            return own
         return self._with_signature(lane, context)
 
     def _own_head(self, context: EpochContext, lane_address: bytes) -> SignedCheckpoint | None:

@@ -27,7 +27,12 @@ from usufruct_protocol.receipts.faults import (
     ReceiptTimeWentBack,
     ReceiptUnitsTooLarge,
 )
-from usufruct_protocol.receipts.lane_tree import LaneFrontier, lane_inclusion_proof, verify_lane_inclusion
+from usufruct_protocol.receipts.lane_tree import (
+    LaneFrontier,
+    lane_inclusion_proof,
+    lane_inclusion_proof_of,
+    verify_lane_inclusion,
+)
 from usufruct_protocol.receipts.structs import (
     MAX_CUMULATIVE_UNITS,
     MAX_RECEIPT_UNITS,
@@ -75,6 +80,7 @@ __all__ = [
     "encode_signed_receipt",
     "find_gaps",
     "lane_inclusion_proof",
+    "lane_inclusion_proof_of",
     "merge_usage",
     "pack_receipt",
     "pack_usage_list",

@@ -4,7 +4,7 @@ Leaf = struct hash of receipt number seq; padded with zero hashes (see `merkle`)
 preimage and a node a 64-byte one, so neither passes for the other.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Self
 
@@ -158,6 +158,35 @@ def lane_inclusion_proof(leaves: Sequence[bytes], index: int) -> bytes:
     Raises: InputRejected if there is no such receipt.
     """
     return padded_proof(leaves, index)
+
+
+def lane_inclusion_proof_of(chunks: Iterable[Sequence[bytes]], count: int, index: int) -> tuple[bytes, ...]:
+    """Return the same siblings from struct hashes that come in parts; its memory does not grow with them.
+
+    Raises: InputRejected if there is no such receipt, or not so many hashes as `count`.
+    """
+    if not 0 <= index < count:
+        raise InputRejected(f"receipt {index} is not among {count}")
+    siblings = [LaneFrontier() for _ in range(depth_of(count))]
+    seen = 0
+    for chunk in chunks:
+        for height, sibling in enumerate(siblings):
+            first = ((index >> height) ^ 1) << height
+            sibling.extend(chunk[max(first - seen, 0) : max(first + (1 << height) - seen, 0)])
+        seen += len(chunk)
+    if seen != count:
+        raise InputRejected(f"{seen} struct hashes where {count} were promised")
+    return tuple(_padded_to(sibling, height) for height, sibling in enumerate(siblings))
+
+
+def _padded_to(subtree: LaneFrontier, height: int) -> bytes:
+    """Return the root of a subtree of a given height, of which the right side may be empty."""
+    if not subtree.count:
+        return ZERO_TOWER[height]
+    root = subtree.root()
+    for level in range(depth_of(subtree.count), height):
+        root = keccak256(root + ZERO_TOWER[level])
+    return root
 
 
 def verify_lane_inclusion(root: bytes, count: int, index: int, leaf: bytes, proof: bytes) -> bool:
