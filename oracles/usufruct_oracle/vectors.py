@@ -50,6 +50,7 @@ class Vectors:
         self._own_address = own_address
         self._patience_seconds = patience_seconds
         self._waiting_since: tuple[int, int, float] | None = None
+        self._last_objection: tuple[int, int, str] | None = None
 
     def obtain(self, context: EpochContext, attempt: int) -> Vector | None:
         """Return the vector of an attempt that this node may sign for, or None while there is none."""
@@ -152,9 +153,15 @@ class Vectors:
             return None
         objection = self._objection(context, attempt, vector, proposer)
         if objection:
-            _log.info("epoch %d, attempt %d: not signing: %s", context.epoch, attempt, objection)
+            self._say_once((context.epoch, attempt, objection))
             return None
         return vector
+
+    def _say_once(self, objection: tuple[int, int, str]) -> None:
+        """Log an objection when it is a new one: this node looks again and again, it may go away."""
+        if objection != self._last_objection:
+            self._last_objection = objection
+            _log.info("epoch %d, attempt %d: not signing: %s", *objection)
 
     def _objection(self, context: EpochContext, attempt: int, vector: Vector, proposer: Peer) -> str:
         """Return why this node does not sign for a vector (yet), or nothing."""
