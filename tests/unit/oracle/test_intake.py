@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import suppress
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +23,7 @@ from usufruct_oracle.peers import checkpoint_only
 from usufruct_oracle.quarantine_store import put_refused
 from usufruct_oracle.store import Store
 from usufruct_protocol.batches import Batch
-from usufruct_protocol.errors import InputRejected
+from usufruct_protocol.errors import InputRejected, UsufructError
 from usufruct_protocol.receipts import (
     Checkpoint,
     CheckpointRootWrong,
@@ -405,3 +406,23 @@ def test_a_lane_follows_what_the_registry_says(store: Store, lane: KitLane) -> N
     assert (after.lane_id, after.license_id) == (before.lane_id, before.license_id)
     with store.read() as db:
         assert len(lane_store.all_lanes(db)) == 2
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@given(bends=st.lists(st.tuples(st.integers(0, 5_000), st.integers(1, 255)), min_size=1, max_size=3))
+def test_no_bent_batch_wedges_a_lane(store, take, bends) -> None:
+    """Whatever arrives instead of a batch, the batch itself is taken afterwards, and nothing else was."""
+    with store.read() as db:
+        kit = KitLane(len(lane_store.all_lanes(db)))
+    with store.write() as db:
+        lane_store.put_lanes(db, [kit.state()])
+    kit.meter(*range(20), usage=[(record_tag(1), 1)])
+    assert take(kit.batch(0, 10)).count == 10
+    bent = bytearray(kit.batch(10).encode())
+    for at, change in bends:
+        bent[at % len(bent)] ^= change
+    with suppress(UsufructError):
+        take(Batch.decode(bytes(bent)))
+    assert take(kit.batch(10)).count == 20
+    assert records(store, kit) == kit.records
+    assert held(store, kit).conflict_seq is None
