@@ -14,8 +14,10 @@ Source: docs/spec.md sections 10 and 11.
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import Transient
@@ -27,6 +29,7 @@ from usufruct_oracle.lane_sync import contradicts
 from usufruct_oracle.store import Store
 
 _log = logging.getLogger(__name__)
+_KEPT: Final = 4_096
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +60,8 @@ class Acknowledging:
         self._signer = signer
         self._head_time_s = head_time_s
         self._finalized_head = finalized_head
+        self._lock = threading.Lock()
+        self._given: dict[bytes, SignedAck] = {}
 
     def sign_for(self, point: Checkpoint) -> SignedAck | None:
         """Return an acknowledgement if this very checkpoint is held and would be counted, else None.
@@ -79,12 +84,24 @@ class Acknowledging:
             last_cutoff_s = epoch_store.last_cutoff_time_s(db)
         if held is None or held.checkpoint != point or last_issued_at_ms is None:
             return None
+        checkpoint_hash = point.struct_hash()
+        with self._lock:
+            given = self._given.get(checkpoint_hash)
+        if given is not None:
+            return (
+                given  # true for ever; and whoever sends a checkpoint again does not keep a slow signer busy
+            )
         received_at = max(head_time_s, last_cutoff_s + 1, last_issued_at_ms // 1000 + 1)
-        ack = CheckpointAck(point.struct_hash(), received_at)
+        ack = CheckpointAck(checkpoint_hash, received_at)
         try:
             signature = self._signer.sign_digest(typed_digest(self._domain, ack.struct_hash()))
         except Transient as error:
             # The checkpoint is on disk all the same; the meter asks again, or anchors.
             _log.warning("no acknowledgement: %s", error)
             return None
-        return SignedAck(ack, signature)
+        signed = SignedAck(ack, signature)
+        with self._lock:
+            self._given[checkpoint_hash] = signed
+            if len(self._given) > _KEPT:
+                del self._given[next(iter(self._given))]
+        return signed

@@ -133,18 +133,11 @@ class NodeHttp:
 
     async def take_batch(self, request: Request) -> Response:
         """POST /v1/batches: 200 once every receipt is on disk, with this node's word for the checkpoint."""
-        self._refuse_when_halted()
-        batch = Batch.decode(await read_body(request, MAX_BATCH_BYTES))
-        if not self._registry.knows(batch.lane) and not await run_in_threadpool(
-            self._registry.is_registered, batch.lane
-        ):
-            raise UnknownLane(batch.lane)
-        if self._registry.is_revoked(batch.lane):
-            raise LaneRevoked(batch.lane)
-        wait_s = self._lane_shares.wait_s(batch.lane)
-        if wait_s:
-            self._metrics.limited.labels("lane").inc()
-            raise TooMany(f"lane {hexed(batch.lane)}", "lane", wait_s)
+        try:
+            batch = await self._batch_of(request)
+        except UsufructError as error:
+            self._metrics.batches.labels(error.code).inc()
+            raise
         admitted = await asyncio.wrap_future(self._writer.submit(batch))
         if admitted.new_receipts:
             self._lane_shares.pay(batch.lane, 1)
@@ -157,6 +150,22 @@ class NodeHttp:
                 "signature": hexed(signed.signature),
             }
         return JSONResponse(answer)
+
+    async def _batch_of(self, request: Request) -> Batch:
+        """Return the batch in a request, if its lane may send one now."""
+        self._refuse_when_halted()
+        batch = Batch.decode(await read_body(request, MAX_BATCH_BYTES))
+        if not self._registry.knows(batch.lane) and not await run_in_threadpool(
+            self._registry.is_registered, batch.lane
+        ):
+            raise UnknownLane(batch.lane)
+        if self._registry.is_revoked(batch.lane):
+            raise LaneRevoked(batch.lane)
+        wait_s = self._lane_shares.wait_s(batch.lane)
+        if wait_s:
+            self._metrics.limited.labels("lane").inc()
+            raise TooMany(f"lane {hexed(batch.lane)}", "lane", wait_s)
+        return batch
 
     async def take_roster(self, request: Request) -> Response:
         """PUT /v1/rosters/{license_id}: hold the roster whose root the steward has set on chain."""

@@ -55,6 +55,12 @@ class Metrics:
             for suffix in _SUFFIXES.get(family.type, ("",))
         )
 
+    def _known(self, counter: Counter, *values: str) -> Counter:
+        """Show a label's values from the start: an increase from nothing is none to Prometheus."""
+        for value in values:
+            counter.labels(value)
+        return counter
+
     def _counter(self, name: str, about: str, *labels: str) -> Counter:
         return Counter(name, about, labels, registry=self.registry)
 
@@ -83,6 +89,7 @@ class Metrics:
         self.store_errors = self._counter(
             "usufruct_store_errors_total", "Transactions of the store that failed, by error code.", "code"
         )
+        self._known(self.store_errors, "transient", "invariant_broken", "internal_error")
 
     def _http(self) -> None:
         self.http_requests = self._counter(
@@ -97,9 +104,11 @@ class Metrics:
             "Connections closed by a limit: too_many, too_many_of_one, too_slow.",
             "limit",
         )
+        self._known(self.http_refused, "too_many", "too_many_of_one", "too_slow")
         self.limited = self._counter(
             "usufruct_limited_requests_total", "Requests answered 429: sender, lane.", "limit"
         )
+        self._known(self.limited, "sender", "lane")
 
     def _epochs(self) -> None:
         self.looks = self._counter(
@@ -107,6 +116,7 @@ class Metrics:
             "Looks of the epoch loop at the chain: done, waiting, failed, unexpected, halted.",
             "outcome",
         )
+        self._known(self.looks, "done", "waiting", "failed", "unexpected", "halted")
         self.look_seconds = self._histogram(
             "usufruct_look_seconds", "Duration of one look with all it led to.", _SLOW_S
         )

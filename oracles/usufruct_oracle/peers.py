@@ -65,7 +65,6 @@ class Peer:
         metrics: Metrics | None = None,
     ) -> None:
         self._metrics = metrics or Metrics()
-        self._metrics.peer_answered_at.labels(hexed(address)).set(time.time())
         self.address = address
         self.url = url
         self._auth = auth

@@ -61,6 +61,27 @@ def test_it_signs_for_what_is_held_at_the_time_of_the_chain(store: Store, lane: 
     assert recover(typed_digest(DOMAIN, signed.ack.struct_hash()), signed.signature) == address_of(KEY)
 
 
+def test_a_checkpoint_sent_again_keeps_no_signer_busy(
+    store: Store, lane: KitLane, take: Take, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usufruct_oracle.acknowledging._KEPT", 2)
+    lane.meter(1, 2, 3)
+    points = [lane.batch(0, count).checkpoint for count in (1, 2, 3)]
+    for count in (1, 2, 3):
+        take(lane.batch(0, count))
+    clock = iter(range(T0_S + 500, T0_S + 600))
+    signer = LocalSigner(KEY)
+    acks = Acknowledging(store, DOMAIN, signer, lambda: next(clock), lambda _lane: None)
+    first = acks.sign_for(points[0])
+    assert acks.sign_for(points[0]) is first
+    others = [acks.sign_for(point) for point in points[1:]]
+    assert [acks.sign_for(point) for point in points[1:]] == others
+    again = acks.sign_for(points[0])  # forgotten meanwhile: memory has an end
+    assert first is not None
+    assert again is not None
+    assert again.ack.received_at > first.ack.received_at
+
+
 def test_without_a_key_or_a_look_at_the_chain_it_signs_nothing(
     store: Store, lane: KitLane, take: Take
 ) -> None:

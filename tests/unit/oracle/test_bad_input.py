@@ -138,6 +138,8 @@ def test_bad_input_has_a_typed_answer_and_costs_nobody_anything(
         assert int(answer.headers["retry-after"]) in range(3_500, 3_602)
     route = f'usufruct_http_requests_total{{route="/v1/batches",status="{status}"}}'
     assert f"{route} {2.0 if status == 200 else 1.0}\n" in node.metrics.text().decode()
+    outcome = f'usufruct_batches_total{{outcome="{code or "known"}"}} 1.0'
+    assert f"{outcome}\n" in node.metrics.text().decode()
     with store.read() as db:
         kept = db.execute("SELECT code FROM quarantine").fetchall()
     assert [row[0] for row in kept] == ([code] if is_kept else [])

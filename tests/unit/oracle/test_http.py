@@ -88,7 +88,7 @@ class Parts:
         self.free_bytes: int | None = None
         self.chain = NoChain()
         self.status = NodeStatus()
-        self.writer = IntakeWriter(store, Intake(DOMAIN))
+        self.writer = IntakeWriter(store, Intake(DOMAIN), self.metrics)
         self.registry = Registry(store, self.chain)  # type: ignore[arg-type]
         auth = PeerAuth(DOMAIN, OWN, None, frozenset)
         rosters = Rosters(store, Peers({}, OWN, auth, 1.0))

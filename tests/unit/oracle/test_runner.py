@@ -42,7 +42,9 @@ def looks(metrics: Metrics) -> dict[str, float]:
     found: dict[str, float] = {}
     for family in metrics.registry.collect():
         if family.name == "usufruct_looks":
-            found = {s.labels["outcome"]: s.value for s in family.samples if s.name.endswith("_total")}
+            found = {
+                s.labels["outcome"]: s.value for s in family.samples if s.name.endswith("_total") and s.value
+            }
     return found
 
 
