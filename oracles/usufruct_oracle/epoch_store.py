@@ -185,11 +185,21 @@ def put_vote(db: Connection, epoch: int, attempt: int, signer: bytes, vote: Vote
     """Record what a signer (by address) showed. One that carries a signature is never replaced."""
     db.execute(
         """
-        INSERT INTO votes VALUES (?, ?, ?, ?, ?, ?, ?)
+        INSERT INTO votes VALUES (?, ?, ?, ?, ?, ?, ?, ?)
         ON CONFLICT (epoch, attempt, signer) DO UPDATE SET report_hash = excluded.report_hash,
-            bundle_hash = excluded.bundle_hash, signature = excluded.signature WHERE votes.signature IS NULL
+            bundle_hash = excluded.bundle_hash, signature = excluded.signature,
+            possession = excluded.possession WHERE votes.signature IS NULL
         """,
-        (epoch, attempt, signer, vote.signer_index, vote.report_hash, vote.bundle_hash, vote.signature),
+        (
+            epoch,
+            attempt,
+            signer,
+            vote.signer_index,
+            vote.report_hash,
+            vote.bundle_hash,
+            vote.signature,
+            vote.possession,
+        ),
     )
 
 
@@ -197,7 +207,7 @@ def votes(db: Connection, epoch: int, attempt: int) -> dict[bytes, Vote]:
     """Return the votes known for an attempt, by signer address."""
     rows = db.execute(
         """
-        SELECT signer, signer_index, report_hash, bundle_hash, signature FROM votes
+        SELECT signer, signer_index, report_hash, bundle_hash, signature, possession FROM votes
         WHERE epoch = ? AND attempt = ? ORDER BY signer_index
         """,
         (epoch, attempt),

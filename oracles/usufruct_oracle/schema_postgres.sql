@@ -141,6 +141,7 @@ CREATE TABLE IF NOT EXISTS votes (
     report_hash  BYTEA   NOT NULL,
     bundle_hash  BYTEA   NOT NULL,
     signature    BYTEA,
+    possession   BYTEA   NOT NULL CHECK (length(possession) = 32),
     PRIMARY KEY (epoch, attempt, signer)
 );
 

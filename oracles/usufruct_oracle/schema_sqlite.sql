@@ -142,6 +142,7 @@ CREATE TABLE IF NOT EXISTS votes (
     report_hash  BLOB    NOT NULL,
     bundle_hash  BLOB    NOT NULL,
     signature    BLOB,
+    possession   BLOB    NOT NULL CHECK (length(possession) = 32),
     PRIMARY KEY (epoch, attempt, signer)
 ) STRICT, WITHOUT ROWID;
 

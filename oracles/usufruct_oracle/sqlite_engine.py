@@ -34,6 +34,8 @@ _UPGRADES: Final = {
         "DROP TABLE signed",
         "ALTER TABLE signed_2 RENAME TO signed",
         "ALTER TABLE quarantine ADD COLUMN received_at_s INTEGER NOT NULL DEFAULT 0",
+        # Made again below: its votes prove nothing, and nodes ask each other again.
+        "DROP TABLE votes",
     ),
 }
 

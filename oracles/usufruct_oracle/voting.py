@@ -1,16 +1,22 @@
 """Votes and signatures: sign only what enough others hold, and never the same (epoch, attempt) twice.
 
-A vote shows which report, and so which bundle, a node has stored. Once k nodes show the same one, each signs
-unless something about it is for a person to look at (guards). It is on disk that a report is given to the
-signer before it is, because a signer may be another program that keeps what it signs; and the signature is on
-disk before anybody else can see it.
+A vote shows which report a node has stored, and proves that the whole bundle behind it is there. Once k
+nodes prove the same one, each signs unless something about it is for a person to look at (guards). It is on
+disk that a report is given to the signer before it is, because a signer may be another program that keeps
+what it signs; and the signature is on disk before anybody else can see it.
 Source: docs/spec.md, agreement 6; DESIGN section 8.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Final
 
+from usufruct_protocol.bundle import possession_proof
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.signing import Signer, recover
@@ -25,6 +31,8 @@ from usufruct_oracle.store import Store
 from usufruct_oracle.wire_json import Vote
 
 _log = logging.getLogger(__name__)
+_WRONG_PROOFS_LOOKED_AT: Final = 3
+"""Per signer and attempt: each costs a hash of the whole bundle."""
 
 
 class Voting:
@@ -38,21 +46,32 @@ class Voting:
         self._domain = domain_separator
         self._signer = signer
         self._guards = guards
+        self._wrong_proofs: Counter[tuple[int, int, bytes]] = Counter()
 
     def begin(self, epoch: int) -> None:
         """Tell which epoch is open; what was held of another one is settled."""
         self._guards.begin(epoch)
+        self._wrong_proofs = Counter(
+            {key: count for key, count in self._wrong_proofs.items() if key[0] == epoch}
+        )
 
     def advance(self, context: EpochContext, mine: StoredReport) -> None:
         """Show this node's vote, look at the others', sign when k agree."""
         epoch, attempt = mine.report.epoch, mine.report.attempt
-        self._cast(context, mine)
-        self._collect(context, epoch, attempt)
+
+        @cache
+        def held() -> Mapping[str, bytes]:
+            with self._store.read() as db:
+                return epoch_store.bundle_files(db, epoch, mine.bundle_hash)
+
+        self._cast(context, mine, held)
+        self._collect(context, mine, held)
         with self._store.read() as db:
             votes = epoch_store.votes(db, epoch, attempt)
-        agreeing = [vote for vote in votes.values() if _agrees(vote, mine)]
-        if len(agreeing) >= context.quorum and context.own_index is not None:
-            self._sign(context, context.own_index, mine)
+        agreeing = {address: vote for address, vote in votes.items() if _agrees(vote, mine)}
+        own_address = None if context.own_index is None else context.chain.signers[context.own_index]
+        if len(agreeing) >= context.quorum and own_address in agreeing:
+            self._sign(context, own_address, agreeing[own_address], mine)
 
     def quorum(self, context: EpochContext, mine: StoredReport) -> dict[int, bytes] | None:
         """Return k signatures by signer index over this node's report, if they are there."""
@@ -67,7 +86,9 @@ class Voting:
             return None
         return dict(sorted(signatures.items())[: context.quorum])
 
-    def _cast(self, context: EpochContext, mine: StoredReport) -> None:
+    def _cast(
+        self, context: EpochContext, mine: StoredReport, held: Callable[[], Mapping[str, bytes]]
+    ) -> None:
         if context.own_index is None or self._signer is None:
             return
         epoch, attempt = mine.report.epoch, mine.report.attempt
@@ -75,12 +96,16 @@ class Voting:
         with self._store.read() as db:
             if own_address in epoch_store.votes(db, epoch, attempt):
                 return
-        vote = Vote(context.own_index, mine.report_hash, mine.bundle_hash, None)
+        proof = possession_proof(self._domain, own_address, mine.report_hash, held())
+        vote = Vote(context.own_index, mine.report_hash, mine.bundle_hash, None, proof)
         with self._store.write() as db:
             epoch_store.put_vote(db, epoch, attempt, own_address, vote)
 
-    def _collect(self, context: EpochContext, epoch: int, attempt: int) -> None:
+    def _collect(
+        self, context: EpochContext, mine: StoredReport, held: Callable[[], Mapping[str, bytes]]
+    ) -> None:
         """Ask the peers whose signature over this attempt is not here yet."""
+        epoch, attempt = mine.report.epoch, mine.report.attempt
         with self._store.read() as db:
             known = epoch_store.votes(db, epoch, attempt)
         signed = {address for address, vote in known.items() if vote.signature is not None}
@@ -90,28 +115,49 @@ class Voting:
         for address, vote in answers.items():
             if vote is None or address not in context.chain.signers:
                 continue
-            checked = self._checked(vote, context.chain.signers.index(address), address)
-            if checked is not None and checked != known.get(address):
-                with self._store.write() as db:
-                    epoch_store.put_vote(db, epoch, attempt, address, checked)
+            before = known.get(address)
+            if vote == before or not self._is_own(vote, context.chain.signers.index(address), address):
+                continue
+            is_proven = before is not None and _agrees(before, mine) and before.possession == vote.possession
+            if _agrees(vote, mine) and not is_proven and not self._proves(vote, address, mine, held):
+                continue
+            with self._store.write() as db:
+                epoch_store.put_vote(db, epoch, attempt, address, vote)
 
-    def _checked(self, vote: Vote, index: int, address: bytes) -> Vote | None:
-        """Return a peer's vote if it is its own and its signature, if any, is good."""
+    def _proves(
+        self, vote: Vote, address: bytes, mine: StoredReport, held: Callable[[], Mapping[str, bytes]]
+    ) -> bool:
+        """Tell whether a vote for this node's report proves that its signer holds the bundle, too."""
+        key = mine.report.epoch, mine.report.attempt, address
+        if self._wrong_proofs[key] >= _WRONG_PROOFS_LOOKED_AT:
+            return False
+        if vote.possession == possession_proof(self._domain, address, mine.report_hash, held()):
+            return True
+        self._wrong_proofs[key] += 1
+        _log.warning(
+            "0x%s votes for the report of epoch %d, attempt %d, and does not prove that it holds its bundle",
+            address.hex(),
+            *key[:2],
+        )
+        return False
+
+    def _is_own(self, vote: Vote, index: int, address: bytes) -> bool:
+        """Tell whether a peer's vote is its own and its signature, if any, is good."""
         if vote.signer_index != index:
             _log.warning("0x%s votes as signer %d, it is signer %d", address.hex(), vote.signer_index, index)
-            return None
+            return False
         if vote.signature is not None:
             try:
                 signer = recover(typed_digest(self._domain, vote.report_hash), vote.signature)
             except InputRejected as error:
                 _log.warning("signature of 0x%s refused: %s", address.hex(), error)
-                return None
+                return False
             if signer != address:
                 _log.warning("0x%s shows a signature of 0x%s", address.hex(), signer.hex())
-                return None
-        return vote
+                return False
+        return True
 
-    def _sign(self, context: EpochContext, own_index: int, mine: StoredReport) -> None:
+    def _sign(self, context: EpochContext, own_address: bytes, own_vote: Vote, mine: StoredReport) -> None:
         """Sign a report if (epoch, attempt) passes everything signed before; durable when it returns.
 
         A report that was given to the signer before a crash is given to it again: it was looked at then.
@@ -131,8 +177,7 @@ class Voting:
         signature = self._signer.sign_digest(typed_digest(self._domain, mine.report_hash))
         with self._store.write() as db:
             epoch_store.put_signature(db, epoch, attempt, signature)
-            vote = Vote(own_index, mine.report_hash, mine.bundle_hash, signature)
-            epoch_store.put_vote(db, epoch, attempt, context.chain.signers[own_index], vote)
+            epoch_store.put_vote(db, epoch, attempt, own_address, replace(own_vote, signature=signature))
         _log.info("signed epoch %d, attempt %d: 0x%s", epoch, attempt, mine.report_hash.hex())
 
 

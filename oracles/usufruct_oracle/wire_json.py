@@ -54,12 +54,16 @@ class Vector:
 
 @dataclass(frozen=True, slots=True)
 class Vote:
-    """Which report one signer computed for an attempt; its signature once enough others hold the same."""
+    """Which report one signer computed for an attempt; its signature once enough others hold the same.
+
+    `possession` proves that it holds the bundle: `usufruct_protocol.bundle.possession_proof`.
+    """
 
     signer_index: int
     report_hash: bytes
     bundle_hash: bytes
     signature: bytes | None
+    possession: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +120,7 @@ def vote_json(vote: Vote) -> dict[str, Any]:
         "report_hash": hexed(vote.report_hash),
         "bundle_hash": hexed(vote.bundle_hash),
         "signature": None if vote.signature is None else hexed(vote.signature),
+        "possession": hexed(vote.possession),
     }
 
 
@@ -178,6 +183,7 @@ def vote_from(content: Fields) -> Vote:
         content.data("report_hash", 32),
         content.data("bundle_hash", 32),
         signature,
+        content.data("possession", 32),
     )
 
 

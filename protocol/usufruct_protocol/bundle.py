@@ -31,6 +31,7 @@ PUBLIC_FILES: Final = (LANES, LINES, WORDS, INCOME)
 RESTRICTED_FILES: Final = (ACCRUALS, CARRIED, ROSTERS, USAGE)
 
 _LINE_BYTES: Final = 4 + 16 + 12
+_POSSESSION: Final = b"Usufruct bundle possession v1\n"
 
 
 def bundle_hash(files: Mapping[str, bytes]) -> bytes:
@@ -45,6 +46,20 @@ def manifest_hash(entries: Mapping[str, tuple[bytes, int]]) -> bytes:
         digest, size = entries[name]
         parts.append(bytes([len(name)]) + name.encode("ascii") + digest + size.to_bytes(8, "big"))
     return keccak256(b"".join(parts))
+
+
+def possession_proof(domain: bytes, signer: bytes, report_hash: bytes, files: Mapping[str, bytes]) -> bytes:
+    """Return what only who has every byte of a bundle can say: SHA-256 over mark, who says it, and all files.
+
+    mark ‖ settlement domain ‖ signer ‖ report hash ‖ per file, names ascending: name length u8 ‖ name ‖
+    size u64 ‖ bytes. Who says it comes first, so that no digest of the bundle stands for its bytes, nor
+    another's proof for one's own; the report hash makes it another one for each attempt.
+    """
+    state = hashlib.sha256(_POSSESSION + domain + signer + report_hash)
+    for name in sorted(files):
+        state.update(bytes([len(name)]) + name.encode("ascii") + len(files[name]).to_bytes(8, "big"))
+        state.update(files[name])
+    return state.digest()
 
 
 def pack_lanes(heads: Sequence[Checkpoint | None]) -> bytes:

@@ -150,7 +150,13 @@ def spoken() -> dict[str, Any]:
             "withheld": [3],
             "adopted": [1],
         },
-        "vote": {"signer_index": 1, "report_hash": word, "bundle_hash": word, "signature": None},
+        "vote": {
+            "signer_index": 1,
+            "report_hash": word,
+            "bundle_hash": word,
+            "signature": None,
+            "possession": word,
+        },
         "manifest": {"bundle_hash": word, "files": {"words.bin": {"sha256": word, "size": 32}}},
         "report": report_json(report(1, bytes(32))),
     }

@@ -66,9 +66,9 @@ def test_the_database_itself_refuses_a_second_signature(store: Store) -> None:
 def test_a_signed_vote_is_never_replaced(store: Store) -> None:
     signer = b"\x0a" * 20
     unsigned, signed, other = (
-        Vote(1, H, H, None),
-        Vote(1, H, H, SIGNATURE),
-        Vote(1, b"\x03" * 32, H, SIGNATURE),
+        Vote(1, H, H, None, H),
+        Vote(1, H, H, SIGNATURE, H),
+        Vote(1, b"\x03" * 32, H, SIGNATURE, H),
     )
     for vote, kept in ((unsigned, unsigned), (signed, signed), (other, signed)):
         with store.write() as db:
@@ -137,7 +137,7 @@ def test_finalizing_drops_what_other_attempts_left(store: Store) -> None:
 def test_a_moved_cutoff_keeps_the_freeze_and_drops_what_was_computed(store: Store) -> None:
     with store.write() as db:
         epoch_store.freeze(db, 1, Cutoff(10, H, 100), {1: 5, 2: 6})
-        epoch_store.put_vote(db, 1, 0, b"\x0a" * 20, Vote(0, H, H, None))
+        epoch_store.put_vote(db, 1, 0, b"\x0a" * 20, Vote(0, H, H, None, H))
         epoch_store.put_signing(db, 1, 0, H)
         epoch_store.move_cutoff(db, 1, Cutoff(11, b"\x09" * 32, 101))
     with store.read() as db:

@@ -49,7 +49,7 @@ def test_a_scrape_shows_where_the_node_stands(store: Store, lane: KitLane) -> No
         for index, (report, signature) in enumerate(
             [(b"\x01", bytes(65)), (b"\x01", bytes(65)), (b"\x02", bytes(65)), (b"\x01", None)]
         ):
-            vote = Vote(index, report * 32, report * 32, signature)
+            vote = Vote(index, report * 32, report * 32, signature, bytes(32))
             epoch_store.put_vote(db, 3, 1, bytes([index]) * 20, vote)
     shown = metrics.text().decode()
     for line in (

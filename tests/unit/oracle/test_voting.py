@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from usufruct_oracle import epoch_store
 from usufruct_oracle.context import Base, EpochContext
 from usufruct_oracle.epoch_store import StoredReport
@@ -17,11 +20,13 @@ from usufruct_oracle.guard_limits import GuardLimits
 from usufruct_oracle.store import Store
 from usufruct_oracle.voting import Voting
 from usufruct_oracle.wire_json import Vote
+from usufruct_protocol.bundle import possession_proof
 from usufruct_protocol.chain_state import ChainState
 from usufruct_protocol.eip712 import epoch_report_hash, typed_digest
 from usufruct_protocol.errors import Transient
 from usufruct_protocol.signing import LocalSigner, Signer, address_of, recover, sign_digest
 
+from tests.unit.oracle.conftest import NewStore
 from tests.unit.oracle.guard_kit import Machine, guards
 from tests.unit.oracle.lane_kit import DOMAIN
 from tests.unit.oracle.test_epoch_store import report
@@ -29,6 +34,10 @@ from tests.unit.oracle.test_epoch_store import report
 KEYS = sorted((bytes([number]) * 32 for number in range(1, 5)), key=address_of)
 SIGNERS = tuple(address_of(key) for key in KEYS)
 ME = 1
+BUNDLES = {
+    bundle_hash: {"words.bin": bundle_hash, "rosters.bin": b"rosters"}
+    for bundle_hash in (b"\xbb" * 32, b"\xcc" * 32)
+}
 
 
 @dataclass
@@ -75,8 +84,10 @@ def stored(attempt: int, bundle: bytes = b"\xbb" * 32) -> StoredReport:
 
 
 def vote(index: int, mine: StoredReport, *, signed: bool = False, key: bytes | None = None) -> Vote:
+    """What signer `index` shows; everybody can make everything but the signature."""
     signature = sign_digest(key or KEYS[index], typed_digest(DOMAIN, mine.report_hash)) if signed else None
-    return Vote(index, mine.report_hash, mine.bundle_hash, signature)
+    proof = possession_proof(DOMAIN, SIGNERS[index], mine.report_hash, BUNDLES[mine.bundle_hash])
+    return Vote(index, mine.report_hash, mine.bundle_hash, signature, proof)
 
 
 @pytest.fixture
@@ -114,6 +125,9 @@ def voter(
 ) -> Voting:
     limits = GuardLimits.off() if machine is None else GuardLimits(new_lanes=None, roster_change_percent=None)
     kept = guards(store, folder, limits, machine)
+    with store.write() as db:
+        for bundle_hash, files in BUNDLES.items():
+            epoch_store.put_bundle(db, 1, bundle_hash, files)
     return Voting(store, said, DOMAIN, signer, kept)  # type: ignore[arg-type]
 
 
@@ -128,7 +142,7 @@ def test_it_signs_when_k_show_the_same_bundle_and_not_before(
     mine = stored(0)
     said.votes = {0: vote(0, mine), 2: vote(2, stored(0, b"\xcc" * 32)), 3: None}
     voting.advance(context(), mine)
-    assert own_vote(store, 0) == Vote(ME, mine.report_hash, mine.bundle_hash, None)
+    assert own_vote(store, 0) == vote(ME, mine)
     assert voting.quorum(context(), mine) is None
     said.votes[3] = vote(3, mine)
     voting.advance(context(), mine)
@@ -136,6 +150,47 @@ def test_it_signs_when_k_show_the_same_bundle_and_not_before(
     assert shown is not None
     assert shown.signature is not None
     assert recover(typed_digest(DOMAIN, mine.report_hash), shown.signature) == SIGNERS[ME]
+
+
+def test_inv_46_a_vote_without_a_proof_of_its_own_counts_for_nothing(
+    store: Store, voting: Voting, said: Said, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A claim, another's proof, the proof of another attempt, of a bent bundle, of none, of another chain."""
+    mine = stored(1)
+    files = BUNDLES[mine.bundle_hash]
+    bent = {**files, "rosters.bin": b"rosterz"}
+    for proof in (
+        bytes(32),
+        vote(0, mine).possession,
+        vote(ME, mine).possession,
+        vote(2, stored(0)).possession,
+        possession_proof(DOMAIN, SIGNERS[2], mine.report_hash, bent),
+        possession_proof(DOMAIN, SIGNERS[2], mine.report_hash, {}),
+        possession_proof(bytes(32), SIGNERS[2], mine.report_hash, files),
+    ):
+        said.votes = {0: vote(0, mine), 2: dataclasses.replace(vote(2, mine, signed=True), possession=proof)}
+        voting.begin(1)
+        voting.advance(context(), mine)
+        voting.begin(2)  # a new epoch forgets how often it was wrong
+        with store.read() as db:
+            assert SIGNERS[2] not in epoch_store.votes(db, 1, 1)
+            assert epoch_store.last_signed(db) is None
+    assert "does not prove that it holds its bundle" in caplog.text
+    said.votes[2] = vote(2, mine)
+    voting.advance(context(), mine)
+    with store.read() as db:
+        assert epoch_store.last_signed(db) is not None
+
+
+def test_wrong_proofs_are_not_looked_at_for_ever(store: Store, voting: Voting, said: Said) -> None:
+    mine = stored(0)
+    for wrong in range(3):
+        said.votes = {2: dataclasses.replace(vote(2, mine), possession=bytes([wrong]) * 32)}
+        voting.advance(context(), mine)
+    said.votes = {2: vote(2, mine), 3: vote(3, mine)}
+    voting.advance(context(), mine)
+    with store.read() as db:
+        assert set(epoch_store.votes(db, 1, 0)) == {SIGNERS[ME], SIGNERS[3]}
 
 
 def test_a_quorum_needs_k_good_signatures_over_the_same_report(
@@ -150,7 +205,7 @@ def test_a_quorum_needs_k_good_signatures_over_the_same_report(
     voting.advance(context(), mine)
     voting.advance(context(), mine)
     assert voting.quorum(context(), mine) is None
-    said.votes[2] = Vote(3, mine.report_hash, mine.bundle_hash, None)  # in another's name
+    said.votes[2] = vote(3, mine)  # in another's name
     said.votes[3] = vote(3, mine, signed=True)
     voting.advance(context(), mine)
     signatures = voting.quorum(context(), mine)
@@ -256,7 +311,7 @@ def test_inv_44_a_held_node_votes_and_waits_and_signs_once(
         mine = stored(attempt)
         said.votes = {index: vote(index, mine, signed=True) for index in (0, 2, 3)}
         held.advance(context(), mine)
-        assert own_vote(store, attempt) == Vote(ME, mine.report_hash, mine.bundle_hash, None)
+        assert own_vote(store, attempt) == vote(ME, mine)
         assert held.quorum(context(), mine) is not None  # k others signed: nothing waits for this node
     assert signer.asked == []
     machine.clock_s = machine.head_s
@@ -264,3 +319,39 @@ def test_inv_44_a_held_node_votes_and_waits_and_signs_once(
         said.votes = {index: vote(index, mine) for index in (0, 2, 3)}
         held.advance(context(), mine)
     assert signer.asked == [typed_digest(DOMAIN, stored(1).report_hash)]
+
+
+steps = st.lists(
+    st.tuples(st.integers(0, 3), st.sampled_from([b"\xbb" * 32, b"\xcc" * 32]), st.booleans(), st.booleans()),
+    max_size=14,
+)
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=steps)
+def test_inv_24_and_44_whatever_is_held_or_down_one_report_per_attempt_in_order(
+    new_store: NewStore, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bytes, bool, bool]]
+) -> None:
+    """Any attempts, any reports, held or not, signer up or down, the node started again before each step."""
+    store, said, signer, machine = new_store(), Said(), Signing(), Machine()
+    folder = tmp_path_factory.mktemp("node")
+    with store.write() as db:
+        epoch_store.set_signing_floor(db, 1)
+    attempt_of = {
+        typed_digest(DOMAIN, stored(attempt, bundle).report_hash): attempt
+        for attempt in range(4)
+        for bundle in (b"\xbb" * 32, b"\xcc" * 32)
+    }
+    for attempt, bundle, is_held, is_down in steps:
+        mine = stored(attempt, bundle)
+        said.votes = {index: vote(index, mine) for index in (0, 2, 3)}
+        signer.is_down = is_down
+        machine.clock_s = machine.head_s + (5_000 if is_held else 0)
+        with suppress(Transient):
+            voter(store, said, folder, signer, machine).advance(context(), mine)
+    asked = list(dict.fromkeys(signer.asked))
+    attempts = [attempt_of[digest] for digest in asked]
+    assert attempts == sorted(set(attempts))  # one report per attempt, attempts only go up
+    with store.read() as db:
+        kept = db.execute("SELECT report_hash FROM signed ORDER BY attempt").fetchall()
+    assert [typed_digest(DOMAIN, row[0]) for row in kept] == asked

@@ -104,7 +104,7 @@ def test_a_lane_named_twice_is_refused(head: SignedCheckpoint) -> None:
         wire_json.frozen_from(over_the_wire(wire_json.frozen_json(view)))
 
 
-@given(st.builds(Vote, st.integers(0, 255), exactly(32), exactly(32), exactly(65) | st.none()))
+@given(st.builds(Vote, st.integers(0, 255), exactly(32), exactly(32), exactly(65) | st.none(), exactly(32)))
 def test_votes_read_back(vote: Vote) -> None:
     assert wire_json.vote_from(over_the_wire(wire_json.vote_json(vote))) == vote
 
@@ -123,6 +123,7 @@ GOOD_VOTE = {
     "report_hash": "0x" + "11" * 32,
     "bundle_hash": "0x" + "22" * 32,
     "signature": None,
+    "possession": "0x" + "33" * 32,
 }
 
 
@@ -140,6 +141,8 @@ GOOD_VOTE = {
         {"report_hash": None},
         {"signature": "0x"},
         {"signature": 5},
+        {"possession": None},
+        {"possession": "0x" + "33" * 31},
     ],
 )
 def test_a_wrong_field_is_named(change: dict[str, Any]) -> None:
