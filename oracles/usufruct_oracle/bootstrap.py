@@ -170,7 +170,7 @@ def bootstrap(settings: Settings) -> Node:
     store = Store(settings.database, exclusive=True, on_error=lambda code: count.labels(code).inc())
     sender = None
     try:
-        store.bind_identity(access.identity)
+        store.bind_identity(access.identity, may_differ=("signer",) if access.signer is None else ())
         status = NodeStatus(redact=Redactor(secrets_of(settings)))
         writer = IntakeWriter(store, Intake(access.domain_separator, status.present_s), metrics)
         registry = Registry(store, ChainClient(access.contracts, None))

@@ -44,6 +44,7 @@ MAX_FILE_BYTES: Final = 1024 * 1024 * 1024
 MAX_ROSTER_BYTES: Final = 256 * 1024 * 1024
 MAX_CLOCK_DIFFERENCE_S: Final = 7_200
 """How wrong a peer's clock may be, against ours, for its requests to be signed in its own time."""
+_MAX_REFUSAL_BYTES: Final = 4096
 _REFUSED_PAUSE_S: Final = 0.1
 T = TypeVar("T")
 
@@ -161,7 +162,8 @@ class Peer:
         headers = self._auth.header(self.address, "GET", path, self._ahead_s) if is_restricted else {}
         received = 0
         try:
-            answer = self._http.get(path, headers, max_bytes)
+            # A refusal may be longer than the file that was asked for.
+            answer = self._http.get(path, headers, max(max_bytes, _MAX_REFUSAL_BYTES))
             received = len(answer.body)
         except TooSlow:
             self.count("slow")

@@ -7,7 +7,7 @@ time, any number of readers, and one process per database.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -102,9 +102,10 @@ class Store:
         finally:
             self._readers.release()
 
-    def bind_identity(self, identity: Mapping[str, str]) -> None:
+    def bind_identity(self, identity: Mapping[str, str], *, may_differ: Collection[str] = ()) -> None:
         """Tie the database to one deployment and signer; later runs must name the same.
 
+        may_differ: names that are not compared; a run without a key may use any signer's database
         Raises: Incompatible naming what differs: another chain's usage must not be counted into this one.
         """
         with self.write() as db:
@@ -113,7 +114,7 @@ class Store:
                 db.executemany("INSERT INTO identity VALUES (?, ?)", list(identity.items()))
                 return
         for name in sorted(known.keys() | identity.keys()):
-            if known.get(name) != identity.get(name):
+            if name not in may_differ and known.get(name) != identity.get(name):
                 raise Incompatible(
                     f"{self.name} belongs to {name} {known.get(name)}, the settings say {identity.get(name)}",
                     hint="use a new database for another deployment or key",

@@ -157,6 +157,30 @@ def test_an_approval_outlives_a_crash_and_the_epoch_not(here: Committee) -> None
     here.wait_final(4)
 
 
+def test_without_a_key_a_node_computes_the_same_and_neither_signs_nor_sends(here: Committee) -> None:
+    config = change(here, 3, key_file=None)
+    here.network.stop(3)
+    here.network.start(3)
+    before = here.log_of(3)
+    assert preflight(config)[2]["keys"]["detail"].startswith("no key: dry run")
+    here.lanes[0].meter(7, at_ms=here.at_ms(5))
+    here.ship()
+    final = here.settle(5)
+    assert signers_of(here, final) == {HELD, WITH_PROGRAM, 2}
+    here.wait_known_final(3, 5)
+    shown = here.network.get(3, "/v1/epochs/5").json()
+    assert shown["report_hash"] == "0x" + final.report_hash.hex()
+    assert shown["report"] is not None  # its own, not only what the others had
+    assert here.network.get(3, "/v1/epochs/5/attempts/0/vote").status_code == 404
+    said = here.log_of(3).removeprefix(before)
+    assert "built epoch 5" in said
+    assert "signed epoch" not in said
+    change(here, 3, key_file="signer.key")
+    here.network.stop(3)
+    here.network.start(3)
+    here.wait_known_final(3, 5)
+
+
 def test_a_program_that_is_gone_costs_one_signature_and_no_receipt(here: Committee) -> None:
     change(here, WITH_PROGRAM, guards=None, signer_command=["/nonexistent/signer"])
     here.network.stop(WITH_PROGRAM)
@@ -165,14 +189,14 @@ def test_a_program_that_is_gone_costs_one_signature_and_no_receipt(here: Committ
     assert (code, found["keys"]["level"]) == (1, "fail")
     assert "No such file" in found["keys"]["detail"]
     kit = here.lanes[0]
-    kit.meter(5, at_ms=here.at_ms(5))
+    kit.meter(5, at_ms=here.at_ms(6))
     (answer,) = here.post(kit.batch(), WITH_PROGRAM)
     assert (answer.status_code, answer.json()["count"], "ack" in answer.json()) == (200, kit.count, False)
     (answer,) = here.post(kit.batch(), 2)
     assert "ack" in answer.json()
-    final = here.settle(5)
+    final = here.settle(6)
     assert signers_of(here, final) == {HELD, 2, 3}
-    assert final.report.lines[0].cumulative_units == 4 * 4_000 + 5
+    assert final.report.lines[0].cumulative_units == 4 * 4_000 + 7 + 5
 
 
 def test_preflight_names_what_is_wrong_and_whether_the_epoch_is_at_risk(

@@ -93,3 +93,5 @@ def test_a_database_stays_with_its_node(store: Store, field: str) -> None:
     store.bind_identity(identity)
     with pytest.raises(Incompatible, match=field):
         store.bind_identity({**identity, field: "other"})
+    store.bind_identity({**identity, field: "other"}, may_differ=(field,))
+    store.bind_identity(identity)
