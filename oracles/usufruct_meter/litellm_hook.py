@@ -4,9 +4,9 @@
     hook = UsufructHook.from_lane("lanes/", units="tokens")
 
 LiteLLM's success callbacks fire twice or not at all, and after the answer has left; so calls are metered in
-their path, by the hooks that every answer passes, and a call that cannot be counted is refused. Receipts are
-for the request as JSON with sorted names, since a hook does not see the bytes: wrap the proxy's app in
-`AsgiMeter` where callers are to check them against what they sent.
+their path, by the hooks that every answer passes, and a call that cannot be counted is refused. A hook does
+not see a request as it was sent, so callers get no salts here and cannot tell that a receipt is for their own
+call: for that wrap the proxy's app in `AsgiMeter` instead.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from usufruct_protocol.errors import UsufructError
 
 from usufruct_meter.call import Call
 from usufruct_meter.counting import CountingRule, UnitsRule
-from usufruct_meter.gateway import Gateway, GatewayOptions, Refusal, receipt_headers
+from usufruct_meter.gateway import SALT_HEADER, Gateway, GatewayOptions, Refusal, receipt_headers
 from usufruct_meter.group_commit import GroupCommit
 from usufruct_meter.http_request import check_idempotency_key, repeated_request_id, request_sha256
 from usufruct_meter.meter import Meter
@@ -128,14 +128,14 @@ class UsufructHook(CustomLogger):  # type: ignore[misc]  # LiteLLM is typed for 
         """
         call = self._known(data, user_api_key_dict)
         if call.receipt is not None:
-            return dict(receipt_headers(call.receipt))
+            return _headers(call.receipt)
         if not hasattr(response, "__aiter__"):
             return None
         stream = self._new_stream(call)
         opening = await (await self._ready()).meter(stream.announce())
         stream.opened(opening)
         call.stream = stream
-        return dict(receipt_headers(opening, is_stream=True))
+        return _headers(opening, is_stream=True)
 
     async def async_post_call_streaming_iterator_hook(
         self, user_api_key_dict: Any, response: Any, request_data: dict[str, Any]
@@ -184,7 +184,9 @@ class UsufructHook(CustomLogger):  # type: ignore[misc]  # LiteLLM is typed for 
                 yield step
 
     def _new_stream(self, call: _KnownCall) -> MeteredStream:
-        return self._gateway.stream(Call(), EVENT_STREAM, call.response_id, call.request_sha256)
+        stream = self._gateway.stream(Call(), EVENT_STREAM, call.response_id, call.request_sha256)
+        stream.shows_salts = False
+        return stream
 
     def _known(self, data: dict[str, Any], user_api_key_dict: Any) -> _KnownCall:
         """Return what is known of a call; by name, since LiteLLM changes what it hands to the hooks.
@@ -216,6 +218,12 @@ class UsufructHook(CustomLogger):  # type: ignore[misc]  # LiteLLM is typed for 
         meter, group = self._open_meter
         await asyncio.to_thread(meter.lane.check_ready) if meter.lane.is_failing else meter.lane.check_ready()
         return group
+
+
+def _headers(signed: SignedReceipt, *, is_stream: bool = False) -> dict[str, str]:
+    headers = dict(receipt_headers(signed, is_stream=is_stream))
+    del headers[SALT_HEADER]
+    return headers
 
 
 async def _break_off(group: GroupCommit, stream: MeteredStream) -> None:

@@ -34,7 +34,7 @@ _UNIT_BITS: Final = 48
 # Atomic, so that \r\n is one line end and never two.
 _EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _LINE_END: Final = re.compile(rb"\n")
-_COMMENT: Final = re.compile(r"^: usage-receipt ([\w-]+) ([0-9a-f]{64})$", re.MULTILINE | re.ASCII)
+_COMMENT: Final = re.compile(r"^: usage-receipt ([\w-]+)(?: ([0-9a-f]{64}))?$", re.MULTILINE | re.ASCII)
 _IS_LAST_EVENT: Final = re.compile(
     rb"data: ?\[DONE\]|event: ?(?:message_stop|response\.(?:completed|incomplete|failed))"
 )
@@ -43,8 +43,11 @@ Steps = Generator[MeteredCall | bytes, SignedReceipt | None, None]
 """What to do next: meter a call, and send its receipt back in; or send bytes to the client."""
 
 
-def receipts_in(stream: str) -> list[tuple[str, str]]:
-    """Return (receipt, salt) of every receipt comment in the text of an event stream, for who called."""
+def receipts_in(stream: str) -> list[tuple[str, str | None]]:
+    """Return (receipt, salt) of every receipt comment in the text of an event stream, for who called.
+
+    There is no salt where the gateway could not see the request as it was sent.
+    """
     return [(found[1], found[2]) for found in _COMMENT.finditer(stream)]
 
 
@@ -73,6 +76,7 @@ class MeteredStream:
         clock_s: Callable[[], float] = time.monotonic,
     ) -> None:
         self.opening: SignedReceipt | None = None
+        self.shows_salts = True
         self._call = call
         self._request_sha256 = request_sha256
         self._counter = counter
@@ -210,7 +214,8 @@ class MeteredStream:
     def _comment(self, signed: SignedReceipt | None) -> bytes:
         if signed is None or not self._is_event_stream or not self._events.is_at_boundary:
             return b""
-        return f": usage-receipt {signed.text} {signed.request_salt.hex()}\n\n".encode("ascii")
+        salt = f" {signed.request_salt.hex()}" if self.shows_salts else ""
+        return f": usage-receipt {signed.text}{salt}\n\n".encode("ascii")
 
 
 class _Events:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import secrets
 import subprocess
 import time
@@ -20,6 +19,7 @@ import httpx
 import pytest
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.streaming import receipts_in
 from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature
 
 from tests.integration.meter_node import DOMAIN, free_port
@@ -27,7 +27,6 @@ from tests.unit.meter.lane_kit import new_lane
 
 ROOT = Path(__file__).resolve().parents[2]
 PROXY = ROOT / ".venv-litellm" / "bin" / "litellm"
-COMMENT = re.compile(r": usage-receipt ([\w-]+) ([0-9a-f]{64})\n\n")
 WORDS = " ".join(f"word{number}" for number in range(200))
 MASTER_KEY = f"sk-{secrets.token_hex(32)}"
 KEY = {"Authorization": f"Bearer {MASTER_KEY}"}
@@ -123,7 +122,7 @@ def signed(text: str) -> UsageReceipt:
 
 
 def receipts_of(answer: httpx.Response) -> list[UsageReceipt]:
-    texts = [answer.headers["usage-receipt"], *(found[1] for found in COMMENT.finditer(answer.text))]
+    texts = [answer.headers["usage-receipt"], *(text for text, _ in receipts_in(answer.text))]
     return [signed(text) for text in texts]
 
 
@@ -142,6 +141,7 @@ def test_a_whole_answer_carries_the_receipt_of_its_tokens(proxy: Proxy) -> None:
     answer = proxy.ask()
     assert answer.status_code == 200, answer.text
     (receipt,) = receipts_of(answer)
+    assert "usage-receipt-salt" not in answer.headers, "the request is not known as it was sent"
     assert receipt.units == answer.json()["usage"]["total_tokens"] > 0
     assert proxy.units()[before:] == [receipt.units], "one call, one receipt"
 
