@@ -115,9 +115,7 @@ class ExternalSigner:
             if not is_first_question:
                 with contextlib.suppress(_Ended):
                     return self._ask_once(digest, deadline)
-        raise SignerFailed(
-            f"{self} ended without an answer", hint="run it by hand; see runbook#keys"
-        )
+        raise SignerFailed(f"{self} ended without an answer", hint="run it by hand; see runbook#keys")
 
     def _ask_once(self, digest: bytes, deadline: float) -> dict[str, Any]:
         """Put the question and read its answer. Raises: _Ended if the program is gone before a full line."""
