@@ -63,11 +63,13 @@ class ChainClient:
         """Return the newest block: the one request of a look at a chain where nothing happened.
 
         Now and then an older block is compared between endpoints first, so that one that lies about the chain
-        is soon left alone.
+        is soon left alone, and what became of the last transaction is seen to.
         """
         if self._clock() >= self._compare_at:
             self._compare_at = self._clock() + COMPARE_EVERY_S
             compare_endpoints(self._contracts.w3)
+            if self._sender is not None:
+                self._sender.look_back()
         return self._reader.head()
 
     def is_canonical(self, number: int, block_hash: bytes) -> bool:

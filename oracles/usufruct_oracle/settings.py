@@ -37,7 +37,7 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
     "keep_restricted_epochs": 3,
     "approvals": "approvals",
     "guards": {},
-    "pending_transaction": "pending-transaction.json",
+    "pending_transaction": None,
     "serving": {},
 }
 
@@ -83,7 +83,8 @@ class Settings:
                             everything, and neither signs nor sends
     peers:                  signer address → base URL, this node's own entry included or not
     rpc_urls:               endpoints of the chain, in order of preference; three outvote a wrong one
-    pending_transaction:    file that keeps the transaction whose outcome is not known yet
+    pending_transaction:    file that keeps the transaction whose outcome is not known yet: by default beside the
+                            database file, or beside node.json where the database is a server's
     grace_s:                chain seconds between a period's end and its cut-off; equal on all nodes
     finality_depth:         blocks below the head at which a block counts as final; equal on all nodes
     attempt_seconds:        chain seconds until the next signer may propose; equal on all nodes
@@ -166,7 +167,7 @@ class _Reader:
             keep_restricted_epochs=self._integer("keep_restricted_epochs", 2, 1_000_000),
             approvals=self._file("approvals"),
             guards=self._guards(),
-            pending_transaction=self._file("pending_transaction"),
+            pending_transaction=self._pending_transaction(),
             serving=self._serving(),
         )
 
@@ -203,6 +204,14 @@ class _Reader:
         if type(value) not in (int, float) or not low <= value <= 86_400:
             raise self._bad(name, f"a number of seconds from {low} to 86400")
         return float(value)
+
+    def _pending_transaction(self) -> Path:
+        if self._data["pending_transaction"] is not None:
+            return self._file("pending_transaction")
+        database = self._database()
+        if isinstance(database, Path):
+            return database.with_name(f"{database.name}.pending-transaction.json")
+        return self._path.with_name("pending-transaction.json")
 
     def _database(self) -> Location:
         password_file = self._data["database_password_file"]

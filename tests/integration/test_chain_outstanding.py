@@ -209,6 +209,22 @@ def test_what_was_mined_while_nobody_looked_is_the_answer(here: World, tmp_path:
     assert after.send(cancel_offer(here, 2))["status"] == 1
 
 
+def test_looking_back_closes_the_books_without_sending_or_waiting(here: World, tmp_path: Path) -> None:
+    path = tmp_path / "pending.json"
+    nonce = nonce_of(here)
+    with mining_stopped(here.chain):
+        left_pending(here, path)
+        after = Sender(here.chain.w3, STEWARD, journal=Journal(path))
+        after.look_back()
+        assert after.pending_since is not None
+        here.chain.mine()
+    after.look_back()
+    assert (after.pending_since, nonce_of(here)) == (None, nonce + 1)
+    after.look_back()
+    after.close()
+    assert Journal(path).standing is None
+
+
 def test_another_call_takes_the_nonce_of_one_that_stays_pending(here: World, tmp_path: Path) -> None:
     path = tmp_path / "pending.json"
     nonce = nonce_of(here)

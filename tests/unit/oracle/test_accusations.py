@@ -118,6 +118,25 @@ def test_a_checkpoint_without_its_receipts_proves_nothing_on_chain(
     assert proof(store, lane) is None
 
 
+@pytest.mark.parametrize(
+    "units", [(10, 9), (1, 1, 1), (50,)], ids=["equal count", "fewer units", "more units"]
+)
+def test_a_checkpoint_that_contradicts_any_of_ours_is_proof_without_receipts(
+    store: Store, lane: KitLane, take: Take, units: tuple[int, ...]
+) -> None:
+    for _ in range(2):
+        lane.meter(10, 10)
+        take(lane.batch(lane.count - 2))
+    other = KitLane(0)
+    other.meter(*units)
+    point = other.checkpoint()
+    with pytest.raises(LaneStopped):
+        take(checkpoint_only(point, other.sign(point)))
+    shown = proof(store, lane)
+    assert isinstance(shown, ConflictingPoints)
+    assert shown.points[1][0] == point
+
+
 def test_a_lane_is_revoked_by_the_node_whose_turn_it_is_and_once(
     store: Store, lane: KitLane, take: Take
 ) -> None:
