@@ -53,7 +53,9 @@ class Approvals:
         }
         path = self.path(epoch)
         try:
-            self._folder.mkdir(parents=True, exist_ok=True)
+            if not self._folder.exists():
+                self._folder.mkdir(parents=True)
+                self._folder.chmod(0o755)
             _replace(path, json.dumps(content, indent=2).encode("utf-8") + b"\n")
         except OSError as error:
             raise ConfigInvalid(f"{path}: {error.strerror}", hint="may this user write there?") from error
@@ -85,9 +87,10 @@ def _parsed(content: Any, epoch: int) -> dict[tuple[Guard, str], int]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all. Others may read it: it is no secret, and the node may be one."""
+    """Write a file as a whole or not at all. Everybody may read it: the node may be another user than this."""
     part = path.with_suffix(".part")
     with part.open("wb") as file:
+        os.fchmod(file.fileno(), 0o644)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

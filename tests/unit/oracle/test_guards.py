@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -356,6 +357,15 @@ def test_what_others_can_bring_about_is_held_for_some_hours_only(
     machine.clock_s, machine.chain_id = machine.head_s + 901, 7
     held = {concern.guard for concern in kept.held(changed, one)}
     assert held == {Guard.PRICE_CHANGE, Guard.CLOCK_SKEW, Guard.CHAIN_ID}
+
+
+def test_the_node_can_read_what_another_user_approved(tmp_path: Path) -> None:
+    before = os.umask(0o077)
+    try:
+        path = Approvals(tmp_path / "approvals").approve(EPOCH, [])
+    finally:
+        os.umask(before)
+    assert (path.stat().st_mode & 0o777, path.parent.stat().st_mode & 0o777) == (0o644, 0o755)
 
 
 def test_nobody_can_approve_another_chain(store: Store, tmp_path: Path) -> None:
