@@ -87,7 +87,7 @@ def _parsed(content: Any, epoch: int) -> dict[tuple[Guard, str], int]:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all. Everybody may read it: the node may be another user than this."""
+    """Write a file as a whole or not at all. Everybody may read it: the node may be another user."""
     part = path.with_suffix(".part")
     with part.open("wb") as file:
         os.fchmod(file.fileno(), 0o644)
