@@ -101,11 +101,15 @@ prove: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Prove what tests/proofs says, fo
 slither: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Static analysis; docs/security.md answers each finding
 	$(PY) -m toolchain.slither
 
+# What whole nodes do, once more with every node on PostgreSQL.
+NODE_TESTS := disputes epochs handover
+
 .PHONY: nightly
-nightly: setup $(SOLC) prove test-litellm ## Long profiles: proofs, random histories, 1,200,000 bent calls, 40 faulty epochs
+nightly: setup $(SOLC) prove test-litellm ## Long profiles: proofs, random histories, 1,200,000 bent calls, 40 faulty epochs, PostgreSQL
 	USUFRUCT_ABUSE_CALLS=1200000 HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -n auto --dist worksteal \
 	  tests/contracts/evm $(TEST_ARGS)
 	USUFRUCT_E2E=long $(PY) -m pytest tests/e2e/test_oracle_kills.py tests/e2e/test_oracle_faults.py $(TEST_ARGS)
+	$(PY) -m pytest -p tests.on_postgres $(NODE_TESTS:%=tests/integration/test_oracle_%.py) $(TEST_ARGS)
 
 .PHONY: mutation
 mutation: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Share of planted faults that the tests notice (MUTATION_ARGS=)

@@ -124,7 +124,9 @@ def test_a_new_committee_issues_the_last_reserve_and_starts_from_what_it_left(he
         last.reserve_count,
     )
     here.wait_known_final(0, 6)
-    assert here.network.status(0)["last_finalized_epoch"] == 6
+    here.network.wait_until(
+        "node 0 has ended that look", lambda: here.network.status(0)["last_finalized_epoch"] == 6
+    )
     assert audit(here, 6) == "matches"
     assert world.reader.read(world.reader.head().hash).pool < 2, "fractions of three purses"
     for index in here.network.indexes:

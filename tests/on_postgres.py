@@ -1,0 +1,35 @@
+"""Run tests with all their nodes on PostgreSQL: `pytest -p tests.on_postgres tests/integration/…`.
+
+For tests that ask nodes, not their database files.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scripts.network import Network
+from tests.postgres_server import PostgresServer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def nodes_on_postgres() -> Iterator[None]:
+    """Give each node that is configured a database of its own on one server."""
+    configure = Network.configure
+
+    def configure_with_servers(self: Network, rpc_url: str, deployment_file: Path, **changes: Any) -> None:
+        configure(self, rpc_url, deployment_file, **changes)
+        for index in self.indexes:
+            where = server.new_database()
+            config = self.config_file(index)
+            settings = json.loads(config.read_text(encoding="utf-8"))
+            settings |= {"database": where.url, "database_password_file": str(where.password_file)}
+            config.write_text(json.dumps(settings), encoding="utf-8")
+
+    with PostgresServer() as server, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Network, "configure", configure_with_servers)
+        yield
