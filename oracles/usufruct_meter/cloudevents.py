@@ -21,6 +21,7 @@ from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 RECEIPT_TYPE: Final = "org.usufruct.receipt.v1"
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
 MAX_BATCH_EVENTS: Final = 10_000
+_CLOCK_TOLERANCE_MS: Final = 60_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _REQUIRED: Final = ("id", "source", "specversion", "type")
 
@@ -77,13 +78,15 @@ def decode_receipts(batch: bytes) -> list[tuple[UsageReceipt, bytes]]:
     ]
 
 
-def decode_usage(batch: bytes, mapping: UsageMapping) -> list[MeteredCall]:
+def decode_usage(batch: bytes, mapping: UsageMapping, now_ms: int) -> list[MeteredCall]:
     """Return the usage events of a batch as calls to be metered, by time, then in the order given.
 
     The receipt of each commits to its event. Raises: InputRejected naming the event; nothing is half taken.
+    An event from the future is refused too: a lane's time never goes back, so one such event would have it
+    date every later receipt ahead, which is evidence against the buyer.
     """
     calls = [
-        _call_of(at, event, mapping)
+        _call_of(at, event, mapping, now_ms)
         for at, event in enumerate(_events(batch))
         if mapping.event_type in (None, event["type"])
     ]
@@ -127,12 +130,17 @@ def _receipt_of(at: int, event: dict[str, Any]) -> tuple[UsageReceipt, bytes]:
     return receipt, signature
 
 
-def _call_of(at: int, event: dict[str, Any], mapping: UsageMapping) -> MeteredCall:
+def _call_of(at: int, event: dict[str, Any], mapping: UsageMapping, now_ms: int) -> MeteredCall:
     identity = json.dumps([event["source"], event["id"]])
     try:
         at_ms = _time_ms(event["time"]) if "time" in event else None
     except (TypeError, ValueError, OverflowError) as error:
         raise InputRejected(f"event {at}: time is no RFC 3339 time since 1970: {error}") from error
+    if at_ms is not None and at_ms > now_ms + _CLOCK_TOLERANCE_MS:
+        raise InputRejected(
+            f"event {at}: its time {event['time']} lies ahead",
+            hint="check the clocks of both machines; receipts must not be dated ahead",
+        )
     return MeteredCall(
         _units_of(at, event.get("data"), mapping.units_field),
         request=json.dumps(event, sort_keys=True).encode("utf-8"),

@@ -15,6 +15,7 @@ from usufruct_protocol.receipts import settlement_domain, verify_receipt_signatu
 from usufruct_meter.cloudevents import UsageMapping, decode_receipts, decode_usage, encode_batches
 from usufruct_meter.console import add_command, show
 from usufruct_meter.focus import FocusTerms, focus_rows, usage_by_period, write_csv
+from usufruct_meter.lane import now_ms
 from usufruct_meter.lane_file import LaneFile, lane_files
 from usufruct_meter.meter import Meter
 from usufruct_meter.signed_receipt import SignedReceipt
@@ -90,7 +91,8 @@ def _export_focus(options: argparse.Namespace) -> int:
 
 
 def _import_usage(options: argparse.Namespace) -> int:
-    calls = decode_usage(options.file.read_bytes(), UsageMapping(options.units, options.type))
+    mapping = UsageMapping(options.units, options.type)
+    calls = decode_usage(options.file.read_bytes(), mapping, now_ms())
     with Meter.open(options.lane) as meter:
         signed = meter.lane.meter_many(calls)
     repeats = sum(one.is_repeat for one in signed)

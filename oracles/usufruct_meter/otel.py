@@ -101,7 +101,6 @@ class UsufructSpanProcessor(SpanProcessor):
             self._units(attributes),
             request=name.encode("ascii"),
             response_id=f"otel:{attributes.get('gen_ai.response.id') or name}",
-            at_ms=None if span.end_time is None else span.end_time // 1_000_000,
         )
         if self._on_receipt is not None:
             self._on_receipt(span, signed)

@@ -31,6 +31,7 @@ from usufruct_protocol.receipts import verify_receipt_signature
 from tests.unit.meter.lane_kit import EPOCH_SECONDS, GENESIS_S, Clock, new_lane
 
 TOKENS = UsageMapping("tokens")
+NOW_MS = 1_007_000
 
 
 def event(**changes: Any) -> dict[str, Any]:
@@ -100,6 +101,7 @@ def test_usage_is_taken_by_time_and_once_per_source_and_id(lane: Lane) -> None:
             event(id="a", type="other"),
         ),
         UsageMapping("tokens", "prompt"),
+        NOW_MS,
     )
     assert [(call.units, call.at_ms) for call in calls] == [(7, 1_005_123), (9, 1_006_000), (7, 1_007_000)]
     lane.meter_many(calls)
@@ -108,7 +110,7 @@ def test_usage_is_taken_by_time_and_once_per_source_and_id(lane: Lane) -> None:
 
 
 def test_without_a_field_every_event_is_one_unit() -> None:
-    (call,) = decode_usage(batch(event(data=None, time=None)), UsageMapping())
+    (call,) = decode_usage(batch(event(data=None, time=None)), UsageMapping(), NOW_MS)
     assert (call.units, call.at_ms) == (1, None)
 
 
@@ -128,6 +130,7 @@ def test_without_a_field_every_event_is_one_unit() -> None:
         (batch(event(time="yesterday")), "event 0: time"),
         (batch(event(time=5)), "event 0: time"),
         (batch(event(time="1969-12-31T23:59:59Z")), "event 0: time"),
+        (batch(event(time="1970-01-01T00:17:48Z")), "event 0: its time .* lies ahead"),
         (batch(event(data={})), "data.tokens"),
         (batch(event(data=[])), "data.tokens"),
         (batch(event(data={"tokens": -1})), "data.tokens"),
@@ -141,7 +144,7 @@ def test_without_a_field_every_event_is_one_unit() -> None:
 )
 def test_bad_batches_are_refused_whole(content: bytes, says: str) -> None:
     with pytest.raises(InputRejected, match=says):
-        decode_usage(content, TOKENS)
+        decode_usage(content, TOKENS, NOW_MS)
 
 
 @given(
@@ -156,7 +159,7 @@ def test_bad_batches_are_refused_whole(content: bytes, says: str) -> None:
     )
 )
 def test_no_json_breaks_the_decoders(content: Any) -> None:
-    for decode in (decode_receipts, lambda body: decode_usage(body, TOKENS)):
+    for decode in (decode_receipts, lambda body: decode_usage(body, TOKENS, NOW_MS)):
         try:
             decode(batch(content))
         except InputRejected:
