@@ -219,6 +219,7 @@ def bootstrap(settings: Settings) -> Node:
             status,
             own_address,
             deployment.epoch_seconds,
+            metrics,
         )
         acks = Acknowledging(
             store, access.domain_separator, access.signer, status.head_time_s, adoption.finalized_head

@@ -26,6 +26,7 @@ from usufruct_oracle.disputes import Disputes
 from usufruct_oracle.epoch_store import Cutoff, StoredReport
 from usufruct_oracle.freezing import freeze
 from usufruct_oracle.lane_sync import LaneSync
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.payment import Payment
 from usufruct_oracle.peers import Peers
 from usufruct_oracle.registry import Registry
@@ -65,6 +66,7 @@ class EpochLoop:
         status: NodeStatus,
         own_address: bytes,
         epoch_seconds: int,
+        metrics: Metrics | None = None,
     ) -> None:
         self._settings = settings
         self._store = store
@@ -84,6 +86,7 @@ class EpochLoop:
         self._status = status
         self._own_address = own_address
         self._epoch_seconds = epoch_seconds
+        self._metrics = metrics or Metrics()
         self._context: EpochContext | None = None
         self._idle_at: bytes | None = None
         self._complete_at: bytes | None = None
@@ -180,6 +183,7 @@ class EpochLoop:
         if known is None:
             freeze(self._store, epoch, at, period_end_s)
         else:
+            self._metrics.reorganizations.inc()
             _log.warning("a reorganization moved the cut-off of epoch %d to block %d", epoch, at.block)
             with self._store.write() as db:
                 epoch_store.move_cutoff(db, epoch, at)

@@ -83,7 +83,7 @@ class Settings:
                             everything, and neither signs nor sends
     peers:                  signer address → base URL, this node's own entry included or not
     rpc_urls:               endpoints of the chain, in order of preference; three outvote a wrong one
-    pending_transaction:    file that keeps the transaction whose outcome is not known yet: by default beside the
+    pending_transaction:    keeps the transaction whose outcome is not known yet; by default a file beside the
                             database file, or beside node.json where the database is a server's
     grace_s:                chain seconds between a period's end and its cut-off; equal on all nodes
     finality_depth:         blocks below the head at which a block counts as final; equal on all nodes

@@ -1,19 +1,21 @@
-"""Nodes whose chain endpoints lie, fail, keep things back or serve another chain, beside honest ones."""
+"""Nodes whose chain endpoints lie, fail, keep things back or serve another chain; nodes without gas."""
 
 from __future__ import annotations
 
 import itertools
 import json
 import re
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import Any
 
 import pytest
 from usufruct_protocol.chain_state import MeterKind
+from usufruct_protocol.signing import address_of, checksum_address
 
 from scripts.network import HOST, free_ports
-from tests.integration.oracle_world import Committee, committee
+from tests.integration.oracle_world import ATTEMPT_S, Committee, committee
 from tests.integration.tampering import Bend, bent_endpoint
 
 BLOCK_METHODS = ("eth_getBlockByNumber", "eth_getBlockByHash")
@@ -49,7 +51,7 @@ def keeps_back(request: dict[str, Any], result: Any) -> Any:
     return [] if request["method"] == "eth_getLogs" else result
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Committee]:
     """Four nodes, each with another trouble; all can reach the chain itself too."""
     with ExitStack() as stack:
@@ -100,3 +102,24 @@ def test_an_epoch_settles_whatever_single_endpoints_do(here: Committee) -> None:
     assert counted(here, 2, "failed")[0] >= 1
     assert "the others as" in here.log_of(0)
     assert "serves chain 1, not 31337" in here.log_of(1)
+
+
+def test_accounts_without_gas_vote_and_sign_all_the_same(here: Committee) -> None:
+    """Three of four signers cannot pay for anything; with one of them dead, the other two are needed."""
+    poor = [checksum_address(address_of(here.network.keys[index])) for index in range(3)]
+    here.world.chain.set_balance(poor, 0)
+    here.network.kill(0)
+    here.lanes[0].meter(*[1_000] * 2, at_ms=here.at_ms(2))
+    here.ship()
+    here.close_period(2)
+    here.wait_frozen(2)
+    for _ in range(8):  # attempts of the dead and of those before the rich one pass
+        if here.last_final() == 2:
+            break
+        here.pass_time(ATTEMPT_S)
+        time.sleep(1.0)
+    final = here.wait_final(2)
+    here.wait_paid(2)
+    assert final.report.lines[0].cumulative_units == 5_000
+    rich = checksum_address(address_of(here.network.keys[3]))
+    assert here.world.chain.w3.eth.get_transaction(final.transaction_hash)["from"] == rich
