@@ -180,7 +180,7 @@ def test_every_answer_carries_a_durable_receipt(file: LaneFile) -> None:
     Lane.open(file).close()  # given back at shutdown
 
 
-def test_the_receipt_is_durable_before_the_first_byte_leaves(
+def test_inv_47_the_receipt_is_durable_before_the_first_byte_leaves(
     file: LaneFile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []

@@ -78,7 +78,7 @@ def file(tmp_path: Path) -> LaneFile:
     return new_lane(tmp_path / "lanes")
 
 
-def test_a_stream_goes_out_while_it_is_made_and_each_receipt_is_durable_before_it_is_told(
+def test_inv_47_a_stream_goes_out_while_it_is_made_after_a_durable_receipt(
     file: LaneFile,
 ) -> None:
     app = streams(CHAT, file)

@@ -123,7 +123,7 @@ def test_tokens_are_those_that_the_server_reports(lane: Lane, shape: str) -> Non
     cuts=st.lists(st.integers(0, 1500), max_size=12).map(sorted),
     line_end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
 )
-def test_however_a_stream_is_cut_it_arrives_whole_and_its_receipts_sum_to_its_tokens(
+def test_inv_47_however_a_stream_is_cut_it_arrives_whole_and_its_receipts_sum_to_its_tokens(
     lane: Lane, shape: str, cuts: list[int], line_end: bytes
 ) -> None:
     made = b"".join(SHAPES[shape]).replace(b"\n", line_end)

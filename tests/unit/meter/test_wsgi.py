@@ -307,7 +307,9 @@ def test_an_answer_too_large_to_hold_is_refused_and_its_app_ended(metered: Meter
     assert ended
 
 
-def test_a_stream_goes_out_while_it_is_made(file: LaneFile, metered: Metered) -> None:
+def test_inv_47_a_stream_goes_out_while_it_is_made_after_a_durable_receipt(
+    file: LaneFile, metered: Metered
+) -> None:
     made: list[int] = []
 
     def parts() -> Iterator[bytes]:
