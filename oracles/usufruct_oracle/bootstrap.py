@@ -36,6 +36,7 @@ from usufruct_oracle.keys import close_signer, open_signer
 from usufruct_oracle.lane_sync import LaneSync
 from usufruct_oracle.logs import Redactor, secrets_of
 from usufruct_oracle.metrics import Metrics
+from usufruct_oracle.operator_http import operator_app
 from usufruct_oracle.payment import Payment
 from usufruct_oracle.peer_auth import PeerAuth
 from usufruct_oracle.peers import Peers
@@ -62,12 +63,12 @@ class Node:
     settings: Settings
     loop: EpochLoop
     app: ASGIApp
+    operator: ASGIApp
     status: NodeStatus
     store: Store
     writer: IntakeWriter
     peers: Peers
     metrics: Metrics
-    health: Health
     gas: GasWatch | None
     signer: Signer | None
     sender: Sender | None
@@ -226,7 +227,7 @@ def bootstrap(settings: Settings) -> Node:
         )
         health = Health(status, store, free_bytes_beside(settings.database))
         metrics.watch(StatusCollector(status, store, health.free_bytes))
-        app = NodeHttp(
+        http = NodeHttp(
             store,
             writer,
             registry,
@@ -239,12 +240,24 @@ def bootstrap(settings: Settings) -> Node:
             health=health,
             metrics=metrics,
             shares=settings.serving.shares,
-        ).app()
+        )
+        operator = operator_app(metrics, health, http.status)
     except BaseException:
         if sender is not None:
             sender.close()
         store.close()
         raise
     return Node(
-        settings, loop, app, status, store, writer, peers, metrics, health, gas, access.signer, sender
+        settings,
+        loop,
+        http.app(),
+        operator,
+        status,
+        store,
+        writer,
+        peers,
+        metrics,
+        gas,
+        access.signer,
+        sender,
     )

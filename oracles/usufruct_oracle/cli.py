@@ -91,7 +91,7 @@ def status(config: ConfigOption = DEFAULT_CONFIG, as_json: JsonOption = False) -
     """Ask the running node what it is doing."""
     with reported():
         settings = Settings.load(config)
-        url = f"http://{settings.host}:{settings.port}/v1/status"
+        url = f"{settings.operator_url}/v1/status"
         try:
             with httpx.Client(timeout=settings.peer_timeout_seconds, trust_env=False) as client:
                 content = client.get(url).json()

@@ -39,7 +39,7 @@ from usufruct_oracle.peer_auth import HEADER, NotAPeer, PeerAuth
 from usufruct_oracle.peers import MAX_ROSTER_BYTES, pack_batches
 from usufruct_oracle.problems import NotFound, on_bug, on_http_exception, on_usufruct_error
 from usufruct_oracle.registry import Registry
-from usufruct_oracle.request_body import read_body
+from usufruct_oracle.request_body import BodyRoom, read_body
 from usufruct_oracle.rosters import Rosters
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.store import Store
@@ -94,6 +94,7 @@ class NodeHttp:
         self._metrics = metrics or Metrics()
         self._shares = shares or Shares()
         self._lane_shares = Buckets(self._shares.of_lane)
+        self._room = BodyRoom()
         # Apart, so that strangers who read slowly do not keep peers from a bundle.
         self._for_anyone = LargeAnswers(_PLACES_FOR_ANYONE)
         self._for_peers = LargeAnswers(_PLACES_FOR_PEERS)
@@ -154,7 +155,7 @@ class NodeHttp:
     async def _batch_of(self, request: Request) -> Batch:
         """Return the batch in a request, if its lane may send one now."""
         self._refuse_when_halted()
-        batch = Batch.decode(await read_body(request, MAX_BATCH_BYTES))
+        batch = Batch.decode(await read_body(request, MAX_BATCH_BYTES, self._room))
         if not self._registry.knows(batch.lane) and not await run_in_threadpool(
             self._registry.is_registered, batch.lane
         ):

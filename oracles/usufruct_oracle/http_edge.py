@@ -26,6 +26,7 @@ from usufruct_oracle.limits import (
 )
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.problems import from_error
+from usufruct_oracle.request_body import SENDER
 
 _REFUSED: Final = frozenset({400, 401, 403, 405, 408, 413, 422})
 _UNMATCHED: Final = "none"
@@ -52,7 +53,7 @@ class Edge:
             await self._app(scope, receive, send)
             return
         exchange = _Exchange(receive, send)
-        sender = self._sender(scope)
+        sender = scope[SENDER] = self._sender(scope)
         started = perf_counter()
         try:
             wait_s = 0 if sender is None else self._senders.wait_s(sender)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Callable
 from typing import Final
 
 import uvicorn
@@ -15,11 +16,13 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from usufruct_protocol.errors import ConfigInvalid
+from starlette.types import ASGIApp
+from usufruct_protocol.errors import ConfigInvalid, UsufructError
 
 from usufruct_oracle.connections import Connections, server_settings
 from usufruct_oracle.health import Health
 from usufruct_oracle.metrics import Metrics
+from usufruct_oracle.problems import on_bug, on_usufruct_error
 
 _log = logging.getLogger(__name__)
 _MAX_OPEN: Final = 32
@@ -27,8 +30,13 @@ _START_TIMEOUT_S: Final = 10.0
 _STOP_TIMEOUT_S: Final = 5.0
 
 
-def operator_app(metrics: Metrics, health: Health) -> Starlette:
-    """Return the application: /metrics for Prometheus, /health and /ready for what starts and stops nodes."""
+def operator_app(
+    metrics: Metrics, health: Health, status: Callable[[Request], Response] | None = None
+) -> Starlette:
+    """Return the application: /metrics for Prometheus, /health and /ready for what starts and stops nodes.
+
+    status: answers /v1/status, for the operator's command
+    """
 
     def scrape(_request: Request) -> Response:
         return Response(metrics.text(), media_type=CONTENT_TYPE_PLAIN_0_0_4)
@@ -38,14 +46,16 @@ def operator_app(metrics: Metrics, health: Health) -> Starlette:
             Route("/metrics", scrape),
             Route("/health", health.health),
             Route("/ready", health.ready),
-        ]
+            *([] if status is None else [Route("/v1/status", status)]),
+        ],
+        exception_handlers={UsufructError: on_usufruct_error, Exception: on_bug},
     )
 
 
 class OperatorServer:
     """Serves the operator's application until closed."""
 
-    def __init__(self, app: Starlette, host: str, port: int) -> None:
+    def __init__(self, app: ASGIApp, host: str, port: int) -> None:
         connections = Connections(Metrics(), _MAX_OPEN)
         config = uvicorn.Config(
             app,

@@ -16,7 +16,7 @@ from usufruct_oracle.connections import Connections, server_settings
 from usufruct_oracle.epoch import EpochLoop
 from usufruct_oracle.gas_watch import GasWatch
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.operator_http import OperatorServer, operator_app
+from usufruct_oracle.operator_http import OperatorServer
 from usufruct_oracle.status import NodeStatus
 
 _log = logging.getLogger(__name__)
@@ -134,8 +134,7 @@ def _operator_server(node: Node) -> OperatorServer | None:
     serving = node.settings.serving
     if serving.metrics_port is None:
         return None
-    app = operator_app(node.metrics, node.health)
-    server = OperatorServer(app, serving.metrics_host, serving.metrics_port)
+    server = OperatorServer(node.operator, serving.metrics_host, serving.metrics_port)
     try:
         server.start()
     except ConfigInvalid:

@@ -116,6 +116,13 @@ class Settings:
     serving: Serving
 
     @property
+    def operator_url(self) -> str:
+        """Where this node answers its operator: apart from the outside, if it has a port for that."""
+        if self.serving.metrics_port is None:
+            return f"http://{self.host}:{self.port}"
+        return f"http://{self.serving.metrics_host}:{self.serving.metrics_port}"
+
+    @property
     def agreed(self) -> dict[str, int]:
         """The settings that must be equal on all nodes."""
         return {name: getattr(self, name) for name in AGREED}

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -104,6 +106,22 @@ def test_flooded_nodes_still_count_sign_and_tell_their_operator(here: Committee)
         for index in FLOODED:
             port = metrics_port(here, index)
             assert httpx.get(f"http://{HOST}:{port}/ready", trust_env=False).status_code == 200
+            asked = subprocess.run(
+                [
+                    sys.executable,
+                    "-m",
+                    "usufruct_oracle",
+                    "status",
+                    "-c",
+                    here.network.config_file(index),
+                    "--json",
+                ],
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=60,
+            )
+            assert json.loads(asked.stdout)["last_finalized_epoch"] == 1
             shown = scrape(port)
             assert shown["usufruct_receipts_total"] == 20
             assert shown["usufruct_signed_epoch_number"] == 1
