@@ -41,6 +41,7 @@ from usufruct_oracle.problems import NotFound, on_bug, on_http_exception, on_usu
 from usufruct_oracle.registry import Registry
 from usufruct_oracle.request_body import BodyRoom, read_body
 from usufruct_oracle.rosters import Rosters
+from usufruct_oracle.sealing import check_recipient, seal
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.store import Store
 from usufruct_oracle.wire_json import (
@@ -229,7 +230,7 @@ class NodeHttp:
 
     def lane_batches(self, request: Request) -> Response:
         """GET /v1/lanes/{lane}/batches: receipts with their usage lists, for peers."""
-        self._require_peer(request)
+        reader = self._reader(request)
         lane = self._lane(request)
         from_seq, to_count = _query_uint(request, "from_seq"), _query_uint(request, "to_count")
         batches: list[Batch] = []
@@ -242,21 +243,20 @@ class NodeHttp:
                 batches.append(batch)
                 size += _size(batch)
                 from_seq = batch.checkpoint.count
-        return Response(pack_batches(batches), media_type=OCTETS)
+        return Response(seal(pack_batches(batches), [reader]), media_type=OCTETS)
 
     def lane_evidence(self, request: Request) -> Response:
         """GET /v1/lanes/{lane}/evidence: both histories where a lane signed two, for peers."""
-        self._require_peer(request)
+        reader = self._reader(request)
         lane = self._lane(request)
         with self._store.read() as db:
             found = lane_store.evidence_of(db, lane.lane_id)[:1]
-        return Response(
-            pack_batches([batch for each in found for batch in (each.ours, each.theirs)]), media_type=OCTETS
-        )
+        packed = pack_batches([batch for each in found for batch in (each.ours, each.theirs)])
+        return Response(seal(packed, [reader]), media_type=OCTETS)
 
     def roster(self, request: Request) -> Response:
         """GET /v1/rosters/{root}: a roster by its root, for peers."""
-        self._require_peer(request)
+        reader = self._reader(request)
         root = _hex_param(request, "root", 32)
 
         def load() -> bytes:
@@ -264,7 +264,7 @@ class NodeHttp:
                 body = epoch_store.roster(db, root)
             if body is None:
                 raise NotFound("no roster with this root is held here")
-            return body
+            return seal(body, [reader])
 
         return self._for_peers.answer(load)
 
@@ -328,8 +328,7 @@ class NodeHttp:
         name = request.path_params["name"]
         if name not in (*PUBLIC_FILES, *RESTRICTED_FILES):
             raise NotFound("a bundle has no such file")
-        if name in RESTRICTED_FILES:
-            self._require_peer(request)
+        reader = self._reader(request) if name in RESTRICTED_FILES else None
         places = self._for_peers if self._is_peer(request) else self._for_anyone
         epoch, bundle_hash = self._bundle_wanted(request)
 
@@ -338,7 +337,7 @@ class NodeHttp:
                 body = epoch_store.bundle_file(db, epoch, bundle_hash, name)
             if body is None:
                 raise NotFound(f"{name} of this bundle is not held here")
-            return body
+            return body if reader is None else seal(body, [reader])
 
         return places.answer(load)
 
@@ -362,6 +361,19 @@ class NodeHttp:
         if lane is None:
             raise NotFound(f"lane {hexed(address)} is not registered on chain")
         return lane
+
+    def _reader(self, request: Request) -> str:
+        """Return the key to which a restricted answer is sealed: the one that a peer's signed request names.
+
+        Raises: NotAPeer, InputRejected.
+        """
+        self._require_peer(request)
+        recipient = request.query_params.get("recipient")
+        if recipient is None:
+            raise InputRejected(
+                f"{request.url.path} is answered sealed", hint="name an age key of yours: recipient=age1…"
+            )
+        return check_recipient(recipient)
 
     def _require_peer(self, request: Request) -> None:
         query = request.url.query

@@ -24,6 +24,7 @@ from usufruct_protocol.wire import Cursor
 from usufruct_oracle.bounded_http import MIN_BYTES_PER_S, BoundedHttp, TooSlow, Unreachable
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.peer_auth import PeerAuth
+from usufruct_oracle.sealing import SealingKey, sealed_size
 from usufruct_oracle.wire_json import (
     FileEntry,
     FrozenHeads,
@@ -71,6 +72,7 @@ class Peer:
         self._auth = auth
         self._timeout_s = timeout_s
         self._http = BoundedHttp(url, timeout_s)
+        self._key = SealingKey.generate()
         self._patience_s = patience_s
         self._spent_s = 0.0
         self._ahead_s = 0.0
@@ -151,6 +153,8 @@ class Peer:
     def _get(self, path: str, max_bytes: int, *, is_restricted: bool = False) -> bytes | None:
         """Return the body of a 200 answer, None for 404. Raises: Transient, InputRejected.
 
+        A restricted answer is asked for sealed to this process; who overhears it, or sends the request again,
+        reads nothing. The request's signature covers that key.
         A peer that times out is left alone for a while, each time longer. One that answers as slowly as it
         may, again and again, is not asked any more in this look.
         """
@@ -159,7 +163,11 @@ class Peer:
             raise Transient(f"{self} did not answer a moment ago")
         if self._patience_s is not None and self._spent_s >= self._patience_s:
             raise Transient(f"{self} has taken {self._spent_s:.1f} s of this look")
-        headers = self._auth.header(self.address, "GET", path, self._ahead_s) if is_restricted else {}
+        headers: dict[str, str] = {}
+        if is_restricted:
+            path += f"{'&' if '?' in path else '?'}recipient={self._key.recipient}"
+            headers = self._auth.header(self.address, "GET", path, self._ahead_s)
+            max_bytes = sealed_size(max_bytes)
         received = 0
         try:
             # A refusal may be longer than the file that was asked for.
@@ -183,7 +191,7 @@ class Peer:
             ahead_s = answer.clock_s - time.time()
             self._ahead_s = ahead_s if abs(ahead_s) <= MAX_CLOCK_DIFFERENCE_S else 0.0
         if answer.status == 200:
-            return answer.body
+            return self._key.open(answer.body, f"answer of {self}") if is_restricted else answer.body
         if answer.status == 404:
             return None
         raise Transient(f"{self} answered {answer.status} to GET {path}: {answer.body[:200]!r}")

@@ -15,6 +15,7 @@ import pytest
 from usufruct_chain import calls
 from usufruct_chain.onchain import SubmittedReport
 from usufruct_oracle.peer_auth import PeerAuth
+from usufruct_oracle.sealing import NotOpened, SealingKey
 from usufruct_protocol.bundle import ACCRUALS, LANES, WORDS, manifest_hash, unpack_lanes, unpack_words
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256
@@ -256,18 +257,32 @@ def test_restricted_files_go_to_peers_only(here: Committee, epoch: int) -> None:
     ]
     keys = here.network.keys
     domain = here.lanes[0].domain
+    reader, other = SealingKey.generate(), SealingKey.generate()
+    me = address_of(keys[0])
+
+    def ask(key: bytes, to: bytes, path: str, signed_path: str | None = None) -> httpx.Response:
+        auth = PeerAuth(domain, bytes(20), LocalSigner(key), frozenset)
+        header = auth.header(to, "GET", path if signed_path is None else signed_path)
+        return httpx.get(here.network.urls[0] + path, headers=header, trust_env=False)
+
     for path in closed:
         assert here.network.get(0, path).json()["code"] == "not_a_peer"
-
-        def status(key: bytes, to: bytes, signed_path: str, path: str = path) -> int:
-            header = PeerAuth(domain, bytes(20), LocalSigner(key), frozenset).header(to, "GET", signed_path)
-            return httpx.get(here.network.urls[0] + path, headers=header, trust_env=False).status_code
-
-        me = address_of(keys[0])
-        assert status(keys[1], me, path) == 200
-        assert status(b"\x01" * 32, me, path) == 403
-        assert status(keys[1], address_of(keys[2]), path) == 403
-        assert status(keys[1], me, "/health") == 403
+        mark = "&" if "?" in path else "?"
+        sealed = f"{path}{mark}recipient={reader.recipient}"
+        answer = ask(keys[1], me, sealed)
+        assert answer.status_code == 200
+        assert answer.content.startswith(b"age-encryption.org/v1\n")
+        with pytest.raises(NotOpened):
+            other.open(answer.content, path)
+        opened = reader.open(answer.content, path)
+        if ACCRUALS in path:
+            assert opened.startswith(b"UFA1")
+        assert ask(keys[1], me, path).status_code == 422
+        assert ask(keys[1], me, f"{path}{mark}recipient=age1nobody").status_code == 422
+        assert ask(keys[1], me, f"{path}{mark}recipient={other.recipient}", sealed).status_code == 403
+        assert ask(b"\x01" * 32, me, sealed).status_code == 403
+        assert ask(keys[1], address_of(keys[2]), sealed).status_code == 403
+        assert ask(keys[1], me, sealed, "/health").status_code == 403
     manifest = here.network.get(0, f"/v1/epochs/{final}/bundle").json()
     entries = {
         name: (bytes.fromhex(entry["sha256"][2:]), entry["size"]) for name, entry in manifest["files"].items()
