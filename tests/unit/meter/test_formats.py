@@ -169,6 +169,16 @@ def test_no_json_breaks_the_decoders(content: Any) -> None:
 # FOCUS
 
 
+MANDATORY = {
+    *("BilledCost", "ContractedCost", "EffectiveCost", "ListCost", "PricingQuantity", "PricingUnit"),
+    *("BillingAccountId", "BillingAccountName", "BillingCurrency", "BillingPeriodEnd", "BillingPeriodStart"),
+    *("ChargeCategory", "ChargeClass", "ChargeDescription", "ChargePeriodEnd", "ChargePeriodStart"),
+    *("InvoiceIssuerName", "ServiceCategory", "ServiceName"),
+    *("ProviderName", "PublisherName"),  # until 1.2
+    *("HostProviderName", "ServiceProviderName"),  # from 1.3 on
+}
+
+
 def rows_of(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text)))
 
@@ -223,6 +233,7 @@ def test_a_row_says_what_focus_asks_for(lane: Lane) -> None:
         "1970-01-01T00:16:50Z",
     )
     assert (row["BillingCurrency"], row["PricingCurrency"], row["ChargeCategory"]) == ("USD", "USDC", "Usage")
+    assert set(COLUMNS) >= MANDATORY
     never_null = set(COLUMNS) - {"ChargeClass"}
     assert all(row[name] for name in never_null)
     assert not any(row[name] for name in set(COLUMNS) - never_null)
