@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -47,6 +48,7 @@ def add_to(commands: Any) -> None:
     text = "make a lane's successor; asked again, once that is registered, put it in the lane's place"
     rotate = add_command(lane, "rotate", _rotate, text)
     rotate.add_argument("lane", type=Path, help="a lane file")
+    rotate.add_argument("--seed", type=Path, metavar="FILE", help="derive the successor's key from this seed")
     rotate.add_argument("--registry", type=address, help="LicenseRegistry (default: as the chain says)")
     rotate.add_argument(
         "--is-registered", action="store_true", help="the successor is registered (without a chain file)"
@@ -171,6 +173,10 @@ def _keys(seed_file: Path | None, license_id: int, count: int) -> Iterator[bytes
     yield from (derive_key(seed, (*branch, worker)) for worker in range(count))
 
 
+def _draw_key(seed_file: Path | None, license_id: int) -> bytes:
+    return next(_keys(seed_file, license_id, 1))
+
+
 def _show_lanes(options: argparse.Namespace) -> int:
     files = [LaneFile.load(path) for path in lane_files(options.lane)]
     return show(options, [_described(file, options.registry or _registry(file)) for file in files])
@@ -180,7 +186,8 @@ def _rotate(options: argparse.Namespace) -> int:
     path: Path = options.lane.absolute()
     if path.exists():
         file = LaneFile.load(path)
-        successor = prepare_successor(file, valid_from_ms=now_ms())
+        draw_key = partial(_draw_key, options.seed, file.license_id)
+        successor = prepare_successor(file, valid_from_ms=now_ms(), draw_key=draw_key)
         if not _is_registered(successor, options):
             say("register it, then run this command again; the old lane meters on meanwhile")
             show(options, [_described(successor, options.registry or _registry(successor))])

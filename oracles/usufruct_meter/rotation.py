@@ -16,6 +16,7 @@ from usufruct_protocol.errors import ConfigInvalid
 from usufruct_meter.errors import SpoolDoubtful
 from usufruct_meter.lane import Lane
 from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.lane_key import new_private_key
 from usufruct_meter.new_lane import LaneOptions, create_lane
 from usufruct_meter.spool import sync_folder
 
@@ -30,7 +31,9 @@ def successor_path(path: Path) -> Path:
     return path.with_name(path.name + NEXT_SUFFIX)
 
 
-def prepare_successor(file: LaneFile, *, valid_from_ms: int) -> LaneFile:
+def prepare_successor(
+    file: LaneFile, *, valid_from_ms: int, draw_key: Callable[[], bytes] = new_private_key
+) -> LaneFile:
     """Make the lane that will take over, with the same terms from a time on; the same one when asked again.
 
     Raises: ConfigInvalid.
@@ -49,7 +52,13 @@ def prepare_successor(file: LaneFile, *, valid_from_ms: int) -> LaneFile:
         valid_to_ms=file.valid_to_ms,
         unit_cap=file.unit_cap,
     )
-    return create_lane(file.path.parent, options, lane_file=waiting, idempotency=file.idempotency)
+    return create_lane(
+        file.path.parent,
+        options,
+        private_key=draw_key(),
+        lane_file=waiting,
+        idempotency=file.idempotency,
+    )
 
 
 def swap(path: Path, finish: Callable[[Lane], None]) -> LaneFile:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,11 +76,13 @@ class Setting:
         assert last is not None
         return last.checkpoint
 
-    def acknowledge(self, point: Checkpoint, *signers: int, at_s: int | None = None) -> None:
+    def acknowledge(
+        self, point: Checkpoint, *signers: int, at_s: int | None = None, keys: Sequence[bytes] = SIGNER_KEYS
+    ) -> None:
         received_at = self.world.chain.now() if at_s is None else at_s
         digest = typed_digest(self.lane.domain, CheckpointAck(point.struct_hash(), received_at).struct_hash())
         for signer in signers:
-            signature = sign_digest(SIGNER_KEYS[signer], digest).hex()
+            signature = sign_digest(keys[signer], digest).hex()
             given = {"count": point.count, "received_at": received_at, "signature": signature}
             assert self.acks.keep(self.batch(), given, f"http://node-{signer}")
 

@@ -29,10 +29,8 @@ from usufruct_meter.lane_key import read_private_key
 from usufruct_meter.meter import Meter
 from usufruct_meter.shipper import Shipper
 from usufruct_meter.spool_reader import SpoolReader
-from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import ConfigInvalid
-from usufruct_protocol.receipts import CheckpointAck
-from usufruct_protocol.signing import address_of, checksum_address, parse_address, sign_digest
+from usufruct_protocol.signing import address_of, checksum_address, parse_address
 from usufruct_protocol.terms import LaneRegistration
 
 from scripts.devchain import dev_key
@@ -40,6 +38,7 @@ from tests.integration.chain_world import (
     EPOCH_S,
     GENESIS_S,
     MERGE_DELAY_S,
+    SIGNER_KEYS,
     World,
     unchanged,
     world,
@@ -134,13 +133,7 @@ def test_inv_25_newer_acknowledgements_of_a_period_stand_for_the_older_ones(made
 
 def test_inv_25_keys_that_are_no_signers_do_not_count(made: Setting) -> None:
     point = made.meter(1)
-    digest = typed_digest(
-        made.lane.domain, CheckpointAck(point.struct_hash(), made.world.chain.now()).struct_hash()
-    )
-    for number in range(4):
-        signature = sign_digest(dev_key(number, "nobody"), digest).hex()
-        given = {"count": 1, "received_at": made.world.chain.now(), "signature": signature}
-        assert made.acks.keep(made.batch(), given, f"http://{number}")
+    made.acknowledge(point, *range(4), keys=[dev_key(number, "nobody") for number in range(4)])
     made.look()
     assert made.covered == 0
 
@@ -337,6 +330,28 @@ def test_an_endpoint_that_claims_an_anchor_hides_no_duty(chain: World, tmp_path:
         made.pass_time(MERGE_DELAY_S)
         made.look()
         assert made.anchored == 1
+
+
+def test_an_endpoint_that_lies_about_signers_covers_nothing_for_good(chain: World, tmp_path: Path) -> None:
+    """A node that signs with made-up keys, and an endpoint that calls them the committee."""
+    made_up = [address_of(dev_key(number, "nobody")) for number in range(4)]
+    lying = True
+
+    def signers(result: Any) -> Any:
+        true = "".join(address_of(key).hex().rjust(64, "0") for key in sorted(SIGNER_KEYS, key=address_of))
+        return result.replace(true, "".join(one.hex().rjust(64, "0") for one in made_up)) if lying else result
+
+    with (
+        tampering(chain.chain.rpc_url, {"eth_call": signers}) as liar,
+        setting(chain, tmp_path, liar) as made,
+    ):
+        point = made.meter(1)
+        made.acknowledge(point, *range(4), keys=[dev_key(number, "nobody") for number in range(4)])
+        made.look()
+        assert made.covered == 1
+        lying = False
+        made.look()
+        assert made.covered == 0
 
 
 def test_dead_endpoints_are_passed_over(chain: World, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from usufruct_protocol.errors import UsufructError
 
 from usufruct_meter.ack_book import AckBook, ack_book_path
 from usufruct_meter.chain.challenges import ChallengeWatch, answer_to
-from usufruct_meter.chain.coverage import Coverage, coverage
+from usufruct_meter.chain.coverage import Acknowledged, Coverage, coverage
 from usufruct_meter.chain.errands import anchor_errand
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.payer import ErrandPending
@@ -55,7 +55,7 @@ def lane_coverage(file: LaneFile, chain: LaneChain, reader: SpoolReader) -> tupl
     acks = AckBook(ack_book_path(file.spool), file.lane, b"", file.periods, len(file.nodes))
     try:
         facts = chain.facts()
-        found = _worst(reader, acks, facts, file)
+        found = _worst(reader, acks, facts, file, {})
     finally:
         acks.close()
     if found.due_s is None:
@@ -63,8 +63,15 @@ def lane_coverage(file: LaneFile, chain: LaneChain, reader: SpoolReader) -> tupl
     return found, chain.act_at_s(found.due_s, min(one.merge_delay_s for one in facts))
 
 
-def _worst(reader: SpoolReader, acks: AckBook, facts: Sequence[ChainFacts], file: LaneFile) -> Coverage:
-    return reduce(Coverage.worse, (coverage(reader, acks, one, file.periods) for one in facts))
+def _worst(
+    reader: SpoolReader,
+    acks: AckBook,
+    facts: Sequence[ChainFacts],
+    file: LaneFile,
+    acknowledged: Acknowledged,
+) -> Coverage:
+    found = (coverage(reader, acks, one, file.periods, acknowledged) for one in facts)
+    return reduce(Coverage.worse, found)
 
 
 class AnchorKeeper(threading.Thread):
@@ -76,6 +83,7 @@ class AnchorKeeper(threading.Thread):
         self.chain = chain
         self._acks = acks
         self._stopping = stopping
+        self._acknowledged: Acknowledged = {}
         self._failures = 0
         self._next_at = 0.0
         self._challenges = ChallengeWatch(chain)
@@ -108,7 +116,7 @@ class AnchorKeeper(threading.Thread):
         Raises: ChainUnavailable and what `AnchorSender.send` raises.
         """
         facts = self.chain.facts()
-        found = _worst(reader, self._acks, facts, self._lane.file)
+        found = _worst(reader, self._acks, facts, self._lane.file, self._acknowledged)
         self._coverage = found
         merge_delay_s = min(one.merge_delay_s for one in facts)
         look_every_s = min(_LOOK_EVERY_S, merge_delay_s / _LOOKS_PER_MERGE_DELAY)

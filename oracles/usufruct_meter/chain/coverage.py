@@ -10,12 +10,17 @@ Source: docs/spec.md section 10 (challenges against buyers); contracts/interface
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass
 
 from usufruct_meter.ack_book import AckBook
 from usufruct_meter.chain.views import ChainFacts, CommitteeVersion
 from usufruct_meter.checkpoints import Periods
 from usufruct_meter.spool_reader import SpoolReader
+
+Acknowledged = MutableMapping[tuple[frozenset[bytes], int], int]
+"""Below which seq these signers had acknowledged everything, given this merge delay: not by version, of which
+an endpoint that lies may tell other signers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,15 +46,28 @@ class Coverage:
         )
 
 
-def coverage(reader: SpoolReader, acks: AckBook, facts: ChainFacts, periods: Periods) -> Coverage:
+def coverage(
+    reader: SpoolReader,
+    acks: AckBook,
+    facts: ChainFacts,
+    periods: Periods,
+    acknowledged: Acknowledged,
+) -> Coverage:
     """Return how far a lane is covered against every committee that judges an open or a later period.
 
+    acknowledged: what was found before and need not be looked for again. Anchors are not in it: a
+                  reorganization can take them.
     Raises: AcksUnavailable, sqlite3.Error.
     """
     anchored = min(facts.anchor.count, reader.count())
     whole = Coverage(reader.count(), anchored, None)
     for committee in facts.committees:
-        covered = _covered_count(reader, acks, committee, _Judging(periods, facts.merge_delay_s), anchored)
+        judges = committee.signers, facts.merge_delay_s
+        known = acknowledged.get(judges, 0)
+        judging = _Judging(periods, facts.merge_delay_s)
+        covered = _covered_count(reader, acks, committee, judging, max(anchored, known))
+        if anchored <= known:
+            acknowledged[judges] = covered
         first_uncovered = reader.receipt(covered)
         if first_uncovered is None:
             continue
@@ -74,9 +92,8 @@ class _Judging:
 
 
 def _covered_count(
-    reader: SpoolReader, acks: AckBook, committee: CommitteeVersion, judging: _Judging, anchored_count: int
+    reader: SpoolReader, acks: AckBook, committee: CommitteeVersion, judging: _Judging, covered: int
 ) -> int:
-    covered = anchored_count
     while (stored := reader.receipt(covered)) is not None:
         by_s = judging.first_s(stored.receipt.issued_at_ms)
         reached = acks.acknowledged_count(covered, by_s, committee.signers, committee.acks_needed)

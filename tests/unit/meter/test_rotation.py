@@ -90,9 +90,11 @@ def test_the_command_asks_for_the_registration_first(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = new_lane(tmp_path)
-    codes = [main(["lane", "rotate", str(file.path), "--json"]) for _ in range(2)]
+    codes = [main(["lane", "rotate", str(file.path), "--json"])]
+    codes.append(main(["lane", "rotate", str(file.path), "--seed", str(tmp_path / "seed"), "--json"]))
     assert codes == [4, 4]
     capsys.readouterr()
+    assert not (tmp_path / "seed").exists(), "the successor was made before"
     assert main(["lane", "rotate", str(file.path), "--is-registered", "--json"]) == 0
     (shown,) = json.loads(capsys.readouterr().out)
     assert lane_files(tmp_path) == (Path(shown["lane_file"]),)
