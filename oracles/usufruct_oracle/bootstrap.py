@@ -114,9 +114,10 @@ def open_access(settings: Settings, metrics: Metrics | None = None) -> Access:
 
     Raises: ConfigInvalid, Transient.
     """
-    signer = open_signer(settings)
+    metrics = metrics or Metrics()
+    signer = open_signer(settings, metrics.signer_failures.inc)
     deployment = Deployment.load(settings.deployment)
-    counted = (metrics or Metrics()).rpc_requests
+    counted = metrics.rpc_requests
     w3 = connect(
         settings.rpc_urls,
         chain_id=deployment.chain_id,

@@ -47,9 +47,10 @@ class _Ended(Exception):
 class ExternalSigner:
     """Signs by asking a command, one question at a time; threads take turns.
 
-    command:   program and arguments, run without a shell in a session of its own
-    address:   whose signatures it must give, 20 bytes
-    timeout_s: how long one signature may take, waiting for other threads included
+    command:    program and arguments, run without a shell in a session of its own
+    address:    whose signatures it must give, 20 bytes
+    timeout_s:  how long one signature may take, waiting for other threads included
+    on_failure: called whenever it gives none
     """
 
     def __init__(
@@ -57,11 +58,13 @@ class ExternalSigner:
         command: Sequence[str],
         address: bytes,
         timeout_s: float,
+        on_failure: Callable[[], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._command = list(command)
         self._address = address
         self._timeout_s = timeout_s
+        self._on_failure = on_failure or (lambda: None)
         self._clock = clock
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -95,6 +98,7 @@ class ExternalSigner:
                 return self._checked(digest, self._ask(digest, deadline))
             except SignerFailed as error:
                 self._end()
+                self._on_failure()
                 self._last_failure = str(error)
                 self._failed_until = self._clock() + _PAUSE_AFTER_FAILURE_S
                 raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -23,9 +24,10 @@ _log = logging.getLogger(__name__)
 _TRIAL: Final = keccak256(b"Usufruct key trial: signs nothing else\n")
 
 
-def open_signer(settings: Settings) -> Signer | None:
+def open_signer(settings: Settings, on_failure: Callable[[], None] | None = None) -> Signer | None:
     """Return the node's signer, or None for a dry run. An external one is not asked anything yet.
 
+    on_failure: called whenever an external one gives no signature
     Raises: ConfigInvalid if a file is missing, damaged, or readable by others; never showing its content.
     """
     match settings.key:
@@ -34,7 +36,7 @@ def open_signer(settings: Settings) -> Signer | None:
         case KeystoreKey(keystore_file, passphrase_file):
             return open_keystore(keystore_file, passphrase_file)
         case ExternalKey(command, address, timeout_s):
-            return ExternalSigner(command, address, timeout_s)
+            return ExternalSigner(command, address, timeout_s, on_failure)
         case PlainKey(path):
             signer = LocalSigner(read_plain_key(path))
             _log.warning("%s holds the key unencrypted: for development only (runbook#keys)", path)

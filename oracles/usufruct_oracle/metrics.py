@@ -165,6 +165,9 @@ class Metrics:
         )
 
     def _guards(self) -> None:
+        self.signer_failures = self._counter(
+            "usufruct_signer_failures_total", "Times the signer command gave no signature of its address."
+        )
         self.guards_held = self._gauge(
             "usufruct_guards_held",
             "1 while this guard keeps the node from signing until a person says so.",

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -33,14 +33,20 @@ def high_s(signature: bytes) -> bytes:
 
 @contextmanager
 def signer(
-    folder: Path, program: str, *, key: bytes = KEY, timeout_s: float = 10.0, form: str = "whole"
+    folder: Path,
+    program: str,
+    *,
+    key: bytes = KEY,
+    timeout_s: float = 10.0,
+    form: str = "whole",
+    on_failure: Callable[[], None] | None = None,
 ) -> Iterator[ExternalSigner]:
     """A signer whose program looks signatures up in a table, so that it needs no curve of its own."""
     forms = {"whole": lambda made: made, "high": high_s, "short": lambda made: made[:64]}
     table = {"0x" + digest.hex(): "0x" + forms[form](sign_digest(key, digest)).hex() for digest in DIGESTS}
     (folder / "table.json").write_text(json.dumps(table))
     command = [sys.executable, "-S", "-E", "-c", program, str(folder / "table.json")]
-    made = ExternalSigner(command, address_of(KEY), timeout_s)
+    made = ExternalSigner(command, address_of(KEY), timeout_s, on_failure)
     try:
         yield made
     finally:
@@ -147,9 +153,11 @@ def test_a_failed_one_is_asked_again_after_a_moment(tmp_path: Path) -> None:
         + LOOP
         + ANSWER
     )
-    with signer(tmp_path, fails_first) as made:
+    failures: list[None] = []
+    with signer(tmp_path, fails_first, on_failure=lambda: failures.append(None)) as made:
         with pytest.raises(SignerFailed):
             made.sign_digest(DIGESTS[0])
+        assert len(failures) == 1
         time.sleep(1.1)
         assert made.sign_digest(DIGESTS[0]) == sign_digest(KEY, DIGESTS[0])
 
