@@ -39,7 +39,7 @@ class PostgresServer:
         self._databases = 0
         self.password_file = self._folder / "password"
         self.password_file.touch(mode=0o600)
-        self.password_file.write_text(secrets.token_hex(16), encoding="ascii")
+        self.password_file.write_text(secrets.token_hex(16) + "\n", encoding="ascii")
 
     def __enter__(self) -> Self:
         first_password = self._folder / "first-password"
@@ -108,7 +108,7 @@ class PostgresServer:
     def connect(self, database: str | PostgresUrl) -> psycopg.Connection[tuple[object, ...]]:
         """Return a connection of a bystander."""
         url = database.url if isinstance(database, PostgresUrl) else self._url(database)
-        password = self.password_file.read_text(encoding="ascii")
+        password = self.password_file.read_text(encoding="ascii").strip()
         return psycopg.connect(url, password=password, autocommit=True, connect_timeout=5)
 
     def drop_sessions(self, database: PostgresUrl) -> int:

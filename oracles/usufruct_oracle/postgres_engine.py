@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import lru_cache
 from importlib import resources
+from pathlib import Path
 from typing import Any, Final, cast
 
 import psycopg
@@ -177,7 +178,7 @@ class PostgresEngine:
     def _connect(self) -> PostgresConnection:
         settings = dict(_CONNECT)
         if self._location.password_file is not None:
-            settings["password"] = read_secret(self._location.password_file, "database password").decode()
+            settings["password"] = _password(self._location.password_file)
         started = time.monotonic()
         if started < self._away_until:
             raise Transient(f"database {self.name}: the server did not answer a moment ago")
@@ -214,6 +215,14 @@ class PostgresEngine:
                     f"{self.name} is in use by another process",
                     hint="one node per database: stop the other one first",
                 )
+
+
+def _password(path: Path) -> str:
+    """Return what a file says, without the line's end that editors leave."""
+    try:
+        return read_secret(path, "database password").decode().rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        raise ConfigInvalid(f"database password {path}: not text in UTF-8") from error
 
 
 def _check_durability(connection: Connection, name: str) -> None:

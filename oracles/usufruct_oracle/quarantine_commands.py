@@ -39,8 +39,9 @@ def quarantine_list(
             print_json([_json(each) for each in found])
             return
         for each in found:
-            where = "" if each.seq is None else f" seq {each.seq}"
-            say(f"{each.number:>6}  {_time(each)}  {hexed(each.lane)}{where}  {each.code}: {each.reason}")
+            lane_text = f"lane {hexed(each.lane)}"
+            reason = each.reason.removeprefix(lane_text).lstrip(": ")
+            say(f"{each.number:>6}  {_time(each)}  {lane_text}  {each.code}: {reason}")
         if not found:
             say("nothing was refused" if address is None else f"nothing of lane {hexed(address)} was refused")
 

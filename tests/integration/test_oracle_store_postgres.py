@@ -256,11 +256,14 @@ def test_what_is_wrong_with_the_way_to_the_server_is_said(
     with pytest.raises(Transient, match="password authentication failed") as caught:
         Store(PostgresUrl(database.url, wrong), exclusive=True)
     assert "not-this-one" not in str(caught.value)
-    nowhere = PostgresUrl(f"postgresql://node@/node?host={tmp_path}", wrong)
+    wrong.write_bytes(b"\xff\xfe")
+    with pytest.raises(ConfigInvalid, match="not text in UTF-8"):
+        Store(PostgresUrl(database.url, wrong), exclusive=True)
+    nowhere = PostgresUrl(f"postgresql://node@/node?host={tmp_path}")
     with pytest.raises(Transient, match="No such file"):
         Store(nowhere, exclusive=True)
     with pytest.raises(ConfigInvalid, match="invalid"):
-        Store(PostgresUrl("postgresql://node@/node?no_such_option=1", wrong), exclusive=True)
+        Store(PostgresUrl("postgresql://node@/node?no_such_option=1"), exclusive=True)
 
 
 def test_a_schema_of_a_later_version_is_left_alone(server: PostgresServer, database: PostgresUrl) -> None:
@@ -288,7 +291,7 @@ def test_what_the_database_fails_is_counted_and_nothing_else(
 
 
 def test_a_role_that_may_not_make_tables_is_told_so(server: PostgresServer, database: PostgresUrl) -> None:
-    password = server.password_file.read_text(encoding="ascii")
+    password = server.password_file.read_text(encoding="ascii").strip()
     with server.connect(database) as db:
         db.execute(f"CREATE ROLE guest LOGIN PASSWORD '{password}'".encode())
     with pytest.raises(ConfigInvalid, match="permission denied") as caught:
