@@ -6,10 +6,10 @@ what must be among them.
 
 from __future__ import annotations
 
-import itertools
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -29,9 +29,11 @@ from tests.unit.oracle.lane_kit import KitLane
 
 SIZE, PEOPLE = 4, 300  # two ranges of notes
 EPOCH_TIMEOUT_S = 200.0
-LOOKS_PER_ATTEMPT = 800
+LOOKS_PER_ATTEMPT = 200  # without another death
 # Nobody does the first one's work: three of four are there, all of them must sign, and turns are long.
 SLOW_TURNS = replace(PACE, stagger_seconds=60.0)
+# Not started yet, stopped in order, killed, or no answer of the chain at the start.
+DEATHS = (None, 0, -signal.SIGKILL, 3)
 PLACES = ["the proposer", "another", *(["everyone"] if os.environ.get("USUFRUCT_E2E") == "long" else [])]
 AROUND = (
     "asking for frozen",
@@ -81,11 +83,11 @@ class Victims:
         """Start those that have died. They may die again before they serve."""
         for index in self.journals:
             if not self.here.network.is_running(index):
-                assert self.here.network.exit_code(index) in (None, 0, -signal.SIGKILL)
+                assert self.here.network.exit_code(index) in DEATHS
                 try:
                     self.here.network.start(index)
                 except Transient:
-                    assert self.here.network.exit_code(index) == -signal.SIGKILL, self.here.log_of(index)
+                    assert self.here.network.exit_code(index) in DEATHS, self.here.log_of(index)
 
     def wait_until(self, what: str, is_true: Callable[[], bool]) -> None:
         """Wait for something while nodes die; an answer that a dying node owes is not there yet."""
@@ -141,11 +143,13 @@ def play(here: Committee, twin: Twin, victims: Victims, away: int) -> None:
             for index in receivers:
                 victims.ship(lane, from_seq, index)
     here.close_period(epoch)
-    looks = itertools.count(1)
+    looks_since: Counter[int] = Counter()
 
     def is_posted() -> bool:
         # Who was dead while a vector was put together does not sign it if it had acknowledged more.
-        if next(looks) % LOOKS_PER_ATTEMPT == 0:
+        deaths = sum(map(len, victims.deaths().values()))
+        looks_since[deaths] += 1
+        if looks_since[deaths] % LOOKS_PER_ATTEMPT == 0:
             here.pass_time(ATTEMPT_S)
         return here.world.reader.report_hash(epoch) != bytes(32)
 
