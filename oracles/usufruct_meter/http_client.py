@@ -14,6 +14,8 @@ from typing import Any, Final
 import httpx
 
 _PAUSE: Final = httpx.Timeout(10.0, connect=3.0)
+_SENT_BYTES_PER_S: Final = 64 * 1024
+"""The slowest uplink that a batch still gets through."""
 
 
 class TooLong(Exception):
@@ -32,7 +34,7 @@ class Answer:
 class BoundedClient:
     """Connections to one server, for one thread at a time. Follows no redirects, reads no environment.
 
-    exchange_s: limit for a whole exchange, from connecting to the last byte
+    exchange_s: limit for a whole exchange, from connecting to the last byte; more for what is sent, by its size
     """
 
     def __init__(self, base_url: str = "", *, exchange_s: float) -> None:
@@ -44,8 +46,9 @@ class BoundedClient:
         """Send a request to a URL, or a path of the base. Raises: httpx.HTTPError, TooLong."""
         if self._http.is_closed:
             self._http = self._connect()
-        deadline = time.monotonic() + self._exchange_s
-        watchdog = threading.Timer(self._exchange_s, self._http.close)
+        allowed_s = self._exchange_s + len(request.get("content", b"")) / _SENT_BYTES_PER_S
+        deadline = time.monotonic() + allowed_s
+        watchdog = threading.Timer(allowed_s, self._http.close)
         watchdog.daemon = True
         watchdog.start()
         try:
@@ -56,10 +59,10 @@ class BoundedClient:
                     if len(body) > max_bytes:
                         raise TooLong(f"more than {max_bytes} bytes")
                     if time.monotonic() > deadline:
-                        raise httpx.ReadTimeout(f"no whole answer in {self._exchange_s:g} s")
+                        raise httpx.ReadTimeout(f"no whole answer in {allowed_s:.3g} s")
                 return Answer(response.status_code, response.headers, bytes(body))
         except (RuntimeError, OSError) as error:  # the watchdog closed the connection under the exchange
-            raise httpx.ReadTimeout(f"no whole answer in {self._exchange_s:g} s") from error
+            raise httpx.ReadTimeout(f"no whole answer in {allowed_s:.3g} s") from error
         finally:
             watchdog.cancel()
 
