@@ -7,12 +7,12 @@ from itertools import chain
 
 from usufruct_chain.challenges import ConflictingPoints, Fork
 from usufruct_protocol.batches import Batch
-from usufruct_protocol.receipts import Checkpoint, CheckpointConflict, lane_inclusion_proof_of, receipt_hashes
+from usufruct_protocol.receipts import lane_inclusion_proof_of, receipt_hashes
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 
 from usufruct_oracle import lane_store
 from usufruct_oracle.database import Connection
-from usufruct_oracle.lane_store import Lane, SignedCheckpoint
+from usufruct_oracle.lane_store import Lane
 
 _PAGE = 50_000
 
@@ -27,9 +27,9 @@ def contradiction_of(db: Connection, lane: Lane) -> Fork | ConflictingPoints | N
         ours, theirs = evidence.ours.checkpoint, evidence.theirs.checkpoint
         other = theirs, evidence.theirs.signature
         points = (ours, evidence.ours.signature), other
-        for held in _held_around(db, lane, theirs):
-            if CheckpointConflict.between(held.checkpoint, theirs) is not None:
-                return ConflictingPoints(((held.checkpoint, held.signature), other))
+        held = lane_store.contradicted_by(db, lane, theirs)
+        if held is not None:
+            return ConflictingPoints(((held.checkpoint, held.signature), other))
         leaves = _leaf(evidence.ours, evidence.seq), _leaf(evidence.theirs, evidence.seq)
         if leaves[0] is None or leaves[1] is None or leaves[0] == leaves[1]:
             continue
@@ -39,20 +39,6 @@ def contradiction_of(db: Connection, lane: Lane) -> Fork | ConflictingPoints | N
         )
         return Fork(points, evidence.seq, (leaves[0], leaves[1]), (proofs[0], proofs[1]))
     return None
-
-
-def _held_around(db: Connection, lane: Lane, theirs: Checkpoint) -> Iterator[SignedCheckpoint]:
-    """Yield the checkpoints of ours that may contradict another by counts and units alone.
-
-    Units only rise along ours: if none of the nearest three does, no other one does.
-    """
-    for held in (
-        lane_store.checkpoint_at(db, lane, theirs.count),
-        lane_store.checkpoint_above(db, lane, theirs.count),
-        lane_store.checkpoint_below(db, lane, theirs.count),
-    ):
-        if held is not None:
-            yield held
 
 
 def _leaf(batch: Batch, seq: int) -> bytes | None:

@@ -204,7 +204,9 @@ class Intake:
         ours = lane_store.frontier_at(db, lane, point.count)
         if (ours.root(), ours.cumulative_units) != (point.receipts_root, point.cumulative_units):
             seq = _last_certain_seq(db, lane, point.count)
-            if not is_probe:
+            # Nobody can count receipts that nobody shows. To stop for them below what was acknowledged would
+            # cost those who acknowledged it their bonds, were there nothing to prove the other history by.
+            if not is_probe and lane_store.contradicted_by(db, lane, point) is not None:
                 self._stop(db, lane, seq, batch)
             raise LaneStopped(lane.lane, seq, is_located=False)
         lane_store.insert_checkpoint(db, lane.lane_id, SignedCheckpoint(point, batch.signature), ours)

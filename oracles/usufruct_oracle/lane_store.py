@@ -14,7 +14,7 @@ from typing import Final
 
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.chain_state import LaneState
-from usufruct_protocol.receipts import Checkpoint, LaneFrontier, receipt_hashes
+from usufruct_protocol.receipts import Checkpoint, CheckpointConflict, LaneFrontier, receipt_hashes
 
 from usufruct_oracle.database import NO_USAGE, Connection
 
@@ -192,6 +192,21 @@ def checkpoint_above(db: Connection, lane: Lane, count: int) -> SignedCheckpoint
         (lane.lane_id, count),
     ).fetchone()
     return None if row is None else _signed(lane.lane, row)
+
+
+def contradicted_by(db: Connection, lane: Lane, theirs: Checkpoint) -> SignedCheckpoint | None:
+    """Return a checkpoint held that cannot be true beside another one by counts and units alone, or None.
+
+    Units only rise along ours: if none of the nearest three contradicts it, no other one does.
+    """
+    for held in (
+        checkpoint_at(db, lane, theirs.count),
+        checkpoint_above(db, lane, theirs.count),
+        checkpoint_below(db, lane, theirs.count),
+    ):
+        if held is not None and CheckpointConflict.between(held.checkpoint, theirs) is not None:
+            return held
+    return None
 
 
 def last_issued_at_ms(db: Connection, lane_id: int, count: int) -> int | None:

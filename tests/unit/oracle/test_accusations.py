@@ -106,9 +106,10 @@ def test_checkpoints_that_conflict_by_themselves_need_no_receipt(
     assert isinstance(proof(store, lane), ConflictingPoints)
 
 
-def test_a_checkpoint_without_its_receipts_proves_nothing_on_chain(
+def test_inv_24_what_nothing_proves_on_chain_stops_no_lane_below_what_was_acknowledged(
     store: Store, lane: KitLane, take: Take
 ) -> None:
+    """A checkpoint over receipts that nobody shows, with a count between ours and units that fit."""
     lane.meter(10, 10, 10, 10)
     take(lane.batch())
     other = KitLane(0)
@@ -116,6 +117,12 @@ def test_a_checkpoint_without_its_receipts_proves_nothing_on_chain(
     with pytest.raises(LaneStopped):
         take(checkpoint_only(other.checkpoint(), other.sign(other.checkpoint())))
     assert proof(store, lane) is None
+    lane.meter(10)
+    assert take(lane.batch(4)).count == 5
+    with store.read() as db:
+        known = lane_store.lane_by_address(db, lane.address)
+    assert known is not None
+    assert known.conflict_seq is None
 
 
 @pytest.mark.parametrize(
