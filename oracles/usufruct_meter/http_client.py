@@ -34,7 +34,7 @@ class Answer:
 class BoundedClient:
     """Connections to one server, for one thread at a time. Follows no redirects, reads no environment.
 
-    exchange_s: limit for a whole exchange, from connecting to the last byte; more for what is sent, by its size
+    exchange_s: limit for a whole exchange, from connecting to the last byte, besides what sending takes
     """
 
     def __init__(self, base_url: str = "", *, exchange_s: float) -> None:

@@ -191,6 +191,7 @@ def test_a_dead_and_a_slow_node_hold_up_nobody(tmp_path: Path, node: StandInNode
         assert time.monotonic() - started < 2.5
         with pytest.raises(Transient, match="fewer than 3 nodes"):
             shipper.flush(0.1)
+        shipper.ask_nodes(10)
         errors = {one.url: one.error for one in shipper.status()}
         assert errors[dead.url] is not None
         with serving(dead):
