@@ -5,7 +5,6 @@ For tests that ask nodes, not their database files.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -25,10 +24,7 @@ def nodes_on_postgres() -> Iterator[None]:
         configure(self, rpc_url, deployment_file, **changes)
         for index in self.indexes:
             where = server.new_database()
-            config = self.config_file(index)
-            settings = json.loads(config.read_text(encoding="utf-8"))
-            settings |= {"database": where.url, "database_password_file": str(where.password_file)}
-            config.write_text(json.dumps(settings), encoding="utf-8")
+            self.change(index, database=where.url, database_password_file=str(where.password_file))
 
     with PostgresServer() as server, pytest.MonkeyPatch.context() as patch:
         patch.setattr(Network, "configure", configure_with_servers)

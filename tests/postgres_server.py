@@ -21,6 +21,8 @@ from typing import Self
 import psycopg
 from usufruct_oracle.database import PostgresUrl
 
+from scripts.network import die_with_parent
+
 START_TIMEOUT_S = 60.0
 STOP_TIMEOUT_S = 30.0
 POLL_S = 0.02
@@ -58,26 +60,33 @@ class PostgresServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def start(self, *options: str) -> None:
-        """Start the server and wait until it answers."""
-        log = (self._folder / "log").open("ab")
-        with log:
-            self._process = subprocess.Popen(
-                [self._bin / "postgres", "-D", self._data, "-k", self._folder, "-h", "", *options],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                **self._user(),
-            )
+        """Start the server and wait until it answers.
+
+        After a crash it refuses to while processes of the crashed one are still ending, so it is tried again.
+        """
         deadline = time.monotonic() + START_TIMEOUT_S
         while True:
+            if self._process is None or self._process.poll() is not None:
+                self._process = self._launch(*options)
             try:
                 self.connect("postgres").close()
                 return
             except psycopg.OperationalError as error:
-                if time.monotonic() > deadline or self._process.poll() is not None:
+                if time.monotonic() > deadline:
                     text = (self._folder / "log").read_text(encoding="utf-8", errors="replace")
                     raise RuntimeError(f"PostgreSQL did not start: {error}\n{text[-2000:]}") from error
                 time.sleep(POLL_S)
+
+    def _launch(self, *options: str) -> subprocess.Popen[bytes]:
+        with (self._folder / "log").open("ab") as log:
+            return subprocess.Popen(
+                [self._bin / "postgres", "-D", self._data, "-k", self._folder, "-h", "", *options],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                preexec_fn=die_with_parent(os.getpid()),
+                **self._user(),
+            )
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
         """Stop the server; SIGINT drops every session, SIGKILL is a crash."""

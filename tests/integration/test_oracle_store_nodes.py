@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import signal
 from collections.abc import Iterator
 
@@ -37,10 +36,7 @@ def here(tmp_path_factory: pytest.TempPathFactory, databases: list[PostgresUrl])
     pace = dataclasses.replace(PACE, keep_restricted_epochs=KEPT)
     with committee(tmp_path_factory.mktemp("engines"), away=(*ON_SERVER, LATE), pace=pace) as made:
         for index, where in zip(ON_SERVER, databases, strict=True):
-            config = made.network.config_file(index)
-            settings = json.loads(config.read_text(encoding="utf-8"))
-            settings |= {"database": where.url, "database_password_file": str(where.password_file)}
-            config.write_text(json.dumps(settings), encoding="utf-8")
+            made.network.change(index, database=where.url, database_password_file=str(where.password_file))
         made.network.start(*ON_SERVER)
         made.lane(made.license(MeterKind.RETRIEVAL, 3))
         made.put_rosters()
@@ -112,7 +108,8 @@ def test_inv_45_lists_are_deleted_on_all_nodes_and_a_new_one_needs_none_of_them(
         )
     for index in (0, 2):
         code, said = command(here, index, "audit", "--epoch", "2")
-        assert (code, said.startswith("error: could not check")) == (4, True), said
+        assert code == 4, said
+        assert "could not check" in said
         assert "code: bundle_forgotten" in said
         assert command(here, index, "audit", "--epoch", "4")[0] == 0
     here.network.start(LATE)
