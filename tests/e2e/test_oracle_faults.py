@@ -252,6 +252,10 @@ class Play:
         heads = unpack_lanes(answer.content)
         lanes = self.buyer.lanes(heads)
         counts = {lane.number: head.count if head else 0 for lane, head in zip(lanes, heads, strict=True)}
+        # What all honest nodes had acknowledged is counted at once, whoever proposed.
+        for lane in (self.buyer.plain, self.buyer.used):
+            assert counts[lane.number] == lane.count
+        assert counts[self.buyer.uneven.number] > self.buyer.uneven.count - SIZE
         for ours, _ in self.buyer.forks:
             assert counts[ours.number] in (0, 2, 3)
         self.twin.settle(lanes, counts).check(report, self.here.manifest(index, report.epoch))
