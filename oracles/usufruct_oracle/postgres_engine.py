@@ -115,11 +115,14 @@ class PostgresEngine:
     def open_reader(self) -> Connection:
         """See Engine."""
         connection = self._connect()
-        if _version(connection) != SCHEMA_VERSION:
+        try:
+            if _version(connection) != SCHEMA_VERSION:
+                raise ConfigInvalid(
+                    f"{self.name}: no database of this node", hint="run the node once, or check node.json"
+                )
+        except BaseException:
             self.discard(connection)
-            raise ConfigInvalid(
-                f"{self.name}: no database of this node", hint="run the node once, or check node.json"
-            )
+            raise
         return connection
 
     def commit(self, connection: Connection) -> None:
