@@ -35,10 +35,10 @@ class NodeView:
     def bundle(self, epoch: int) -> dict[str, bytes]:
         """Return the files behind an epoch's report on chain. Raises: Transient if the node lacks them."""
         submitted = self._reader.report_calldata(epoch)
-        files = None if submitted is None else fetch_bundle(self._peer, epoch, submitted.report.bundle_hash)
-        if files is None:
+        found = None if submitted is None else fetch_bundle(self._peer, epoch, submitted.report.bundle_hash)
+        if found is None:
             raise Transient(f"{self._peer} does not hold the bundle of epoch {epoch}")
-        return files
+        return found[0]
 
     def words(self, epoch: int) -> tuple[int, ...]:
         """Return an epoch's note words, in the order of their tree."""

@@ -21,6 +21,7 @@ from usufruct_protocol.bundle import (
 from usufruct_protocol.errors import InvariantBroken, Transient
 from usufruct_protocol.merkle import padded_root
 from usufruct_protocol.receipts import Checkpoint
+from usufruct_protocol.report import check_rule_version
 from usufruct_protocol.report_types import EpochReport
 from usufruct_protocol.sumtree import NoteTree
 
@@ -62,6 +63,7 @@ class Adoption:
         if submitted is None or submitted.report_hash != report_hash:
             raise Transient(f"the report of epoch {epoch} is not on chain as it was a moment ago")
         report = submitted.report
+        check_rule_version(report)
         files = self._files(epoch, report.bundle_hash)
         _check_bundle(report, files)
         base = Base.from_bundle(epoch, report_hash, files)
@@ -84,10 +86,11 @@ class Adoption:
                 f"no peer has the bundle of epoch {epoch}, 0x{bundle_hash.hex()}",
                 hint="start another node that signed it, or restore the database",
             )
+        files, _ = fetched
         with self._store.write() as db:
-            epoch_store.put_bundle(db, epoch, bundle_hash, fetched)
+            epoch_store.put_bundle(db, epoch, bundle_hash, files)
         _log.info("fetched the bundle of epoch %d from peers", epoch)
-        return fetched
+        return files
 
 
 def _check_bundle(report: EpochReport, files: dict[str, bytes]) -> None:

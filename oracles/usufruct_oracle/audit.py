@@ -74,9 +74,16 @@ def first_difference(inputs: AuditInputs) -> Difference | None:
     return next(_differences(inputs), None)
 
 
+def altered_file(
+    report: EpochReport, files: Mapping[str, bytes], manifest: Mapping[str, FileEntry]
+) -> Difference | None:
+    """Return the first file that is missing, or not the one of the signed file list, or None."""
+    return next(_altered_files(report, files, manifest), None)
+
+
 def _differences(inputs: AuditInputs) -> Iterator[Difference]:
     yield from _frame(inputs)
-    yield from _altered_files(inputs)
+    yield from _altered_files(inputs.report, inputs.files, inputs.manifest)
     try:
         built = rebuild(inputs)
     except (InputRejected, InvariantBroken) as error:
@@ -132,16 +139,18 @@ def _frame(inputs: AuditInputs) -> Iterator[Difference]:
             )
 
 
-def _altered_files(inputs: AuditInputs) -> Iterator[Difference]:
+def _altered_files(
+    report: EpochReport, files: Mapping[str, bytes], manifest: Mapping[str, FileEntry]
+) -> Iterator[Difference]:
     """Files that are not those of the signed manifest, if one is at hand that hashes to the bundle hash."""
     for name in BUNDLE_FILES:
-        if name not in inputs.files:
+        if name not in files:
             yield Difference(name, "a file", "none")
-    entries = {name: (entry.sha256, entry.size) for name, entry in inputs.manifest.items()}
-    if not entries or manifest_hash(entries) != inputs.report.bundle_hash:
+    entries = {name: (entry.sha256, entry.size) for name, entry in manifest.items()}
+    if not entries or manifest_hash(entries) != report.bundle_hash:
         return
-    for name in sorted(inputs.files.keys() | entries.keys()):
-        body = inputs.files.get(name)
+    for name in sorted(files.keys() | entries.keys()):
+        body = files.get(name)
         expected = entries.get(name)
         if body is None or expected is None or hashlib.sha256(body).digest() != expected[0]:
             listed = "no such file" if expected is None else f"sha256 {expected[0].hex()}"

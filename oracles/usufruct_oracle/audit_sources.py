@@ -2,32 +2,30 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from usufruct_protocol.bundle import RESTRICTED_FILES, bundle_hash
 from usufruct_protocol.errors import InputRejected, Policy, Transient, UsufructError
+from usufruct_protocol.report import check_rule_version
 from usufruct_protocol.report_types import EpochReport
 
 from usufruct_oracle import epoch_store
-from usufruct_oracle.audit import AuditInputs
+from usufruct_oracle.audit import AuditInputs, Difference, altered_file, first_difference
+from usufruct_oracle.bundle_folder import Bundle, BundleFolder
 from usufruct_oracle.chain_client import Chain
 from usufruct_oracle.context import Base
 from usufruct_oracle.peers import Peers, fetch_bundle
 from usufruct_oracle.store import Store
-from usufruct_oracle.wire_json import FileEntry, hexed, manifest_from, manifest_json, parse_object
-
-MANIFEST = "manifest.json"
+from usufruct_oracle.wire_json import hexed
 
 
 @dataclass(frozen=True, slots=True)
-class Bundle:
-    """A bundle as found, and the file list it should match, if there is one."""
+class Verdict:
+    """What an audit of an epoch came to; without a difference the report matches."""
 
-    files: Mapping[str, bytes]
-    manifest: Mapping[str, FileEntry]
+    report: EpochReport
+    report_hash: bytes
+    difference: Difference | None
 
 
 class BundleForgotten(UsufructError):
@@ -38,37 +36,46 @@ class BundleForgotten(UsufructError):
 
     def __init__(self, epoch: int) -> None:
         super().__init__(
-            f"could not check: usage lists, rosters and accruals of epoch {epoch} were deleted some epochs "
-            "after its dispute window, as on every node; lines, notes and lane heads are still here",
-            hint="audit with --bundle from a copy that was exported in time",
+            f"usage lists, rosters and accruals of epoch {epoch} were deleted some epochs after its dispute "
+            "window, as on every node; lines, notes and lane heads are still here",
+            hint="audit with --bundle from a folder that it was exported to in time",
         )
 
 
 class BundleSources:
-    """Finds bundles. The store may be missing: any machine with access to a peer can audit."""
+    """Finds bundles: in a folder, else the database, else at a peer. Any of them may be missing."""
 
-    def __init__(self, store: Store | None, peers: Peers) -> None:
+    def __init__(
+        self, store: Store | None = None, peers: Peers | None = None, folder: BundleFolder | None = None
+    ) -> None:
         self._store = store
         self._peers = peers
+        self._folder = folder
 
     def holds(self, epoch: int, wanted: bytes) -> bool:
         """Tell whether the database has a bundle whole."""
         return self._stored(epoch, wanted) is not None
 
     def find(self, epoch: int, wanted: bytes) -> Bundle:
-        """Return a bundle from the database, else from a peer. Raises: Transient if nobody has it whole."""
-        stored = self._stored(epoch, wanted)
-        if stored is not None:
-            return stored
-        fetched = self._peers.first(lambda peer: fetch_bundle(peer, epoch, wanted))
-        if fetched is None and self._is_forgotten(epoch, wanted):
+        """Return a bundle, as found in a folder, checked against its hash from elsewhere.
+
+        Raises: Transient if nobody has it whole; BundleForgotten; the errors of a folder.
+        """
+        found = None if self._folder is None else self._folder.find(wanted)
+        found = found or self._stored(epoch, wanted)
+        if found is not None:
+            return found
+        fetched = (
+            None if self._peers is None else self._peers.first(lambda peer: fetch_bundle(peer, epoch, wanted))
+        )
+        if fetched is not None:
+            return Bundle(*fetched)
+        if self._is_forgotten(epoch, wanted):
             raise BundleForgotten(epoch)
-        if fetched is None:
-            raise Transient(
-                f"nobody reachable holds the whole bundle of epoch {epoch}, {hexed(wanted)}",
-                hint="restricted files are deleted some epochs later; audit from an archive with --bundle",
-            )
-        return Bundle(fetched, {})
+        raise Transient(
+            f"nobody reachable holds the whole bundle of epoch {epoch}, {hexed(wanted)}",
+            hint="restricted files are deleted some epochs later; audit an exported copy: --bundle",
+        )
 
     def _is_forgotten(self, epoch: int, wanted: bytes) -> bool:
         """Tell whether the database held a bundle whole and has deleted its restricted files since."""
@@ -90,41 +97,22 @@ class BundleSources:
         return Bundle(files, manifest) if manifest and files.keys() == manifest.keys() else None
 
 
-def read_folder(folder: Path) -> Bundle:
-    """Read a bundle that `write_folder` wrote. Raises: InputRejected if the folder cannot be read."""
-    try:
-        files = {path.name: path.read_bytes() for path in sorted(folder.iterdir()) if path.name != MANIFEST}
-        manifest_path = folder / MANIFEST
-        text = manifest_path.read_text(encoding="utf-8") if manifest_path.exists() else ""
-    except OSError as error:
-        raise InputRejected(f"bundle folder {folder}: {error.strerror}") from error
-    manifest = manifest_from(parse_object(text, str(manifest_path))) if text else {}
-    return Bundle(files, manifest)
+def examine(chain: Chain, epoch: int, sources: BundleSources) -> Verdict:
+    """Audit an epoch: find its bundle and the one before, compute the report again, compare.
 
-
-def write_folder(folder: Path, wanted: bytes, bundle: Bundle) -> None:
-    """Write a bundle's files and manifest into a folder, which is made."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, body in bundle.files.items():
-        (folder / name).write_bytes(body)
-    text = json.dumps(manifest_json(wanted, dict(bundle.manifest)), indent=2)
-    (folder / MANIFEST).write_text(text + "\n", encoding="utf-8")
-
-
-def gather(
-    chain: Chain, epoch: int, bundle: Bundle | None, sources: BundleSources
-) -> tuple[AuditInputs, bytes]:
-    """Collect what an audit of an epoch compares; returns it with the report's hash.
-
-    `bundle` is given, or found by the hash that the report on chain commits to.
-    Raises: InputRejected if there is no report; Transient if a bundle is nowhere to be had.
+    Raises: InputRejected if there is no report; Incompatible if it follows other rules than are known here;
+    Transient if a bundle is nowhere to be had; as `BundleSources.find`.
     """
     report, report_hash = _posted(chain, epoch)
-    found = sources.find(epoch, report.bundle_hash) if bundle is None else bundle
-    state = chain.read(report.cutoff_block_hash)
-    return AuditInputs(
-        report, state, _base(chain, epoch - 1, sources), found.files, found.manifest
-    ), report_hash
+    check_rule_version(report)
+    found = sources.find(epoch, report.bundle_hash)
+    # First, because the epoch before may have the same file: then this one could not be checked.
+    difference = altered_file(report, found.files, found.manifest)
+    if difference is None:
+        state = chain.read(report.cutoff_block_hash)
+        base = _base(chain, epoch - 1, sources)
+        difference = first_difference(AuditInputs(report, state, base, found.files, found.manifest))
+    return Verdict(report, report_hash, difference)
 
 
 def _base(chain: Chain, epoch: int, sources: BundleSources) -> Base:
@@ -132,6 +120,7 @@ def _base(chain: Chain, epoch: int, sources: BundleSources) -> Base:
     if epoch == 0:
         return Base.genesis()
     report, report_hash = _posted(chain, epoch)
+    check_rule_version(report)
     files = sources.find(epoch, report.bundle_hash).files
     if bundle_hash(files) != report.bundle_hash:
         raise InputRejected(

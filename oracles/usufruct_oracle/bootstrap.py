@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from usufruct_oracle.acknowledging import Acknowledging
 from usufruct_oracle.adoption import Adoption
 from usufruct_oracle.approvals import Approvals
 from usufruct_oracle.audit_sources import BundleSources
+from usufruct_oracle.bundle_keys import Announcing
 from usufruct_oracle.chain_client import ChainClient
 from usufruct_oracle.dispute_chain import DisputeClient
 from usufruct_oracle.disputes import Disputes
@@ -43,6 +44,7 @@ from usufruct_oracle.peers import Peers
 from usufruct_oracle.registry import Registry
 from usufruct_oracle.reporting import Reporting
 from usufruct_oracle.rosters import Rosters
+from usufruct_oracle.sealing import SealingKey
 from usufruct_oracle.sending import open_sender
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.status import NodeStatus
@@ -109,6 +111,21 @@ class Access:
         return open_sender(self.contracts.w3, self.signer, self.deployment.chain_id, journal, metrics)
 
 
+def open_chain(deployment: Deployment, rpc_urls: Sequence[str], metrics: Metrics) -> Contracts:
+    """Connect, and make sure that the contracts are those of the deployment file.
+
+    Raises: ConfigInvalid, Transient.
+    """
+    counted = metrics.rpc_requests
+    w3 = connect(
+        rpc_urls,
+        chain_id=deployment.chain_id,
+        observer=lambda place, outcome: counted.labels(str(place), outcome).inc(),
+    )
+    compare_endpoints(w3)
+    return open_contracts(w3, deployment)
+
+
 def open_access(settings: Settings, metrics: Metrics | None = None) -> Access:
     """Read key and deployment, connect, and make sure that the contracts are those of the deployment file.
 
@@ -117,14 +134,7 @@ def open_access(settings: Settings, metrics: Metrics | None = None) -> Access:
     metrics = metrics or Metrics()
     signer = open_signer(settings, metrics.signer_failures.inc)
     deployment = Deployment.load(settings.deployment)
-    counted = metrics.rpc_requests
-    w3 = connect(
-        settings.rpc_urls,
-        chain_id=deployment.chain_id,
-        observer=lambda place, outcome: counted.labels(str(place), outcome).inc(),
-    )
-    compare_endpoints(w3)
-    contracts = open_contracts(w3, deployment)
+    contracts = open_chain(deployment, settings.rpc_urls, metrics)
     own_address = ZERO_ADDRESS if signer is None else signer.address
     return Access(deployment, contracts, signer, own_address, settlement_domain(deployment))
 
@@ -226,6 +236,12 @@ def bootstrap(settings: Settings) -> Node:
         acks = Acknowledging(
             store, access.domain_separator, access.signer, status.head_time_s, adoption.finalized_head
         )
+        bundle_key = SealingKey.load_or_make(settings.bundle_key_file)
+        announcing = (
+            None
+            if access.signer is None
+            else Announcing(access.domain_separator, access.signer, bundle_key.recipient)
+        )
         health = Health(status, store, free_bytes_beside(settings.database))
         metrics.watch(StatusCollector(status, store, health.free_bytes))
         http = NodeHttp(
@@ -241,6 +257,7 @@ def bootstrap(settings: Settings) -> Node:
             health=health,
             metrics=metrics,
             shares=settings.serving.shares,
+            announcing=announcing,
         )
         operator = operator_app(metrics, health, http.status)
     except BaseException:

@@ -6,9 +6,7 @@ with --json as one document; progress and errors go to stderr; errors end with a
 
 from __future__ import annotations
 
-import time
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import httpx
 import typer
@@ -16,12 +14,11 @@ from usufruct_chain.onchain import SubmittedReport
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 
 from usufruct_oracle import epoch_store
-from usufruct_oracle.audit import first_difference
-from usufruct_oracle.audit_sources import gather, read_folder, write_folder
+from usufruct_oracle.audit_command import audit
 from usufruct_oracle.bootstrap import Reading, bootstrap, open_reading
+from usufruct_oracle.bundle_commands import bundle_app
 from usufruct_oracle.console import (
     DEFAULT_CONFIG,
-    FOUND_WRONG,
     NEEDS_A_PERSON,
     ConfigOption,
     EpochOption,
@@ -54,6 +51,8 @@ app.add_typer(epoch_app, name="epoch")
 app.add_typer(key_app, name="keys")
 app.add_typer(dispute_app, name="disputes")
 app.add_typer(quarantine_app, name="quarantine")
+app.add_typer(bundle_app, name="bundle")
+app.command()(audit)
 app.command()(guards)
 epoch_app.command()(approve)
 app.command()(init)
@@ -138,55 +137,6 @@ def epoch_show(
                 )
 
 
-@epoch_app.command("export")
-def epoch_export(
-    epoch: EpochOption,
-    to: Annotated[Path, typer.Option(help="Folder to write to.")],
-    config: ConfigOption = DEFAULT_CONFIG,
-) -> None:
-    """Write an epoch's whole bundle into a folder. It holds restricted files: keep it so."""
-    with reported(), open_reading(Settings.load(config)) as reading:
-        wanted = _submitted(reading, epoch).report.bundle_hash
-        write_folder(to, wanted, reading.bundles.find(epoch, wanted))
-        say(f"wrote the bundle {hexed(wanted)} to {to}")
-
-
-@app.command()
-def audit(
-    epoch: EpochOption,
-    config: ConfigOption = DEFAULT_CONFIG,
-    bundle: Annotated[Path | None, typer.Option(help="Folder of an exported bundle to audit.")] = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Rebuild a report from its bundle and the chain; exit 1 with the first difference if they disagree."""
-    with reported(), open_reading(Settings.load(config)) as reading:
-        started = time.monotonic()
-        given = None if bundle is None else read_folder(bundle)
-        inputs, report_hash = gather(reading.chain, epoch, given, reading.bundles)
-        difference = first_difference(inputs)
-        content: dict[str, Any] = {
-            "epoch": epoch,
-            "report_hash": hexed(report_hash),
-            "verdict": "matches" if difference is None else "differs",
-            "difference": None
-            if difference is None
-            else {"where": difference.where, "expected": difference.expected, "found": difference.found},
-        }
-        if as_json:
-            print_json(content)
-        elif difference is None:
-            report = inputs.report
-            say(
-                f"matches: epoch {epoch}, attempt {report.attempt}, report {hexed(report_hash)}\n"
-                f"{len(report.lines)} lines, {report.note_count} notes, {report.notes_total} base units, "
-                f"rebuilt in {time.monotonic() - started:.2f} s"
-            )
-        else:
-            say(f"differs at {difference}")
-        if difference is not None:
-            raise typer.Exit(FOUND_WRONG)
-
-
 def main() -> None:
     """Entry point of the command."""
     app()
@@ -203,10 +153,3 @@ def _computed(reading: Reading, epoch: int) -> StoredReport:
         hint = "wait until it is reported"
         raise InputRejected(f"epoch {epoch} has no report, neither on chain nor here", hint=hint)
     return found
-
-
-def _submitted(reading: Reading, epoch: int) -> SubmittedReport:
-    submitted = reading.chain.submitted(epoch)
-    if submitted is None:
-        raise InputRejected(f"epoch {epoch} has no report on chain", hint="wait until it is reported")
-    return submitted

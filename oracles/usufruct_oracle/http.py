@@ -26,6 +26,7 @@ from usufruct_protocol.receipts import receipt_hashes
 
 from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.acknowledging import Acknowledging
+from usufruct_oracle.bundle_keys import Announcing
 from usufruct_oracle.freezing import frozen_view
 from usufruct_oracle.health import Health
 from usufruct_oracle.http_edge import Edge
@@ -81,6 +82,7 @@ class NodeHttp:
         health: Health | None = None,
         metrics: Metrics | None = None,
         shares: Shares | None = None,
+        announcing: Announcing | None = None,
     ) -> None:
         self._store = store
         self._writer = writer
@@ -94,6 +96,7 @@ class NodeHttp:
         self._health = health or Health(status, store, lambda: None)
         self._metrics = metrics or Metrics()
         self._shares = shares or Shares()
+        self._announcing = announcing
         self._lane_shares = Buckets(self._shares.of_lane)
         self._room = BodyRoom()
         # Apart, so that strangers who read slowly do not keep peers from a bundle.
@@ -107,6 +110,7 @@ class NodeHttp:
             ("/health", self._health.health),
             ("/ready", self._health.ready),
             ("/v1/status", self.status),
+            ("/v1/bundle-key", self.bundle_key),
             ("/v1/lanes/{lane}", self.lane),
             ("/v1/lanes/{lane}/hashes", self.lane_hashes),
             ("/v1/lanes/{lane}/batches", self.lane_batches),
@@ -194,6 +198,12 @@ class NodeHttp:
                 for lane in lane_store.all_lanes(db)
             }
         return JSONResponse({**self._identity, **self._status.facts(), "lanes": held})
+
+    def bundle_key(self, _request: Request) -> Response:
+        """GET /v1/bundle-key: the key to which others seal what this signer may read, under its signature."""
+        if self._announcing is None:
+            raise NotFound("this node is no signer")
+        return JSONResponse(self._announcing.current().to_json())
 
     def lane(self, request: Request) -> Response:
         """GET /v1/lanes/{lane}: what is durably held of a lane."""

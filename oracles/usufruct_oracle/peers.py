@@ -22,6 +22,7 @@ from usufruct_protocol.roster import Roster
 from usufruct_protocol.wire import Cursor
 
 from usufruct_oracle.bounded_http import MIN_BYTES_PER_S, BoundedHttp, TooSlow, Unreachable
+from usufruct_oracle.bundle_keys import Announcement
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.peer_auth import PeerAuth
 from usufruct_oracle.sealing import SealingKey, sealed_size
@@ -108,6 +109,11 @@ class Peer:
         """Return which report the peer computed for an attempt, if it has."""
         body = self._get(f"/v1/epochs/{epoch}/attempts/{attempt}/vote", 4096)
         return None if body is None else vote_from(parse_object(body, f"vote of {self}"))
+
+    def bundle_key(self) -> Announcement | None:
+        """Return the key to which the peer wants bundles sealed, not checked; None without a signer's key."""
+        body = self._get("/v1/bundle-key", 4096)
+        return None if body is None else Announcement.from_json(parse_object(body, f"bundle key of {self}"))
 
     def batches(self, lane: bytes, from_seq: int, to_count: int) -> list[Batch]:
         """Return receipts from a seq on, cut at checkpoints up to `to_count`; as many as fit one answer."""
@@ -270,8 +276,10 @@ def _answer(peer: Peer, question: Callable[[Peer], T]) -> tuple[T, ...]:
     return ()
 
 
-def fetch_bundle(peer: Peer, epoch: int, bundle_hash: bytes) -> dict[str, bytes] | None:
-    """Return a whole bundle from one peer, every file checked, or None if it does not hold all of it."""
+def fetch_bundle(
+    peer: Peer, epoch: int, bundle_hash: bytes
+) -> tuple[dict[str, bytes], dict[str, FileEntry]] | None:
+    """Return a whole bundle and its file list from one peer, all of it checked, or None if it lacks any."""
     entries = peer.manifest(epoch, bundle_hash)
     if entries is None:
         return None
@@ -281,7 +289,7 @@ def fetch_bundle(peer: Peer, epoch: int, bundle_hash: bytes) -> dict[str, bytes]
         if body is None:
             return None
         files[name] = body
-    return files
+    return files, entries
 
 
 def pack_batches(batches: list[Batch]) -> bytes:

@@ -38,6 +38,7 @@ _OPTIONAL: Final[Mapping[str, Any]] = {
     "approvals": "approvals",
     "guards": {},
     "pending_transaction": None,
+    "bundle_key_file": None,
     "serving": {},
 }
 
@@ -83,6 +84,7 @@ class Settings:
                             everything, and neither signs nor sends
     peers:                  signer address → base URL, this node's own entry included or not
     rpc_urls:               endpoints of the chain, in order of preference; three outvote a wrong one
+    bundle_key_file:        opens what is sealed to this node in exported bundles; made at the first start
     pending_transaction:    keeps the transaction whose outcome is not known yet; by default a file beside the
                             database file, or beside node.json where the database is a server's
     grace_s:                chain seconds between a period's end and its cut-off; equal on all nodes
@@ -113,6 +115,7 @@ class Settings:
     approvals: Path
     guards: GuardLimits
     pending_transaction: Path
+    bundle_key_file: Path
     serving: Serving
 
     @property
@@ -174,7 +177,8 @@ class _Reader:
             keep_restricted_epochs=self._integer("keep_restricted_epochs", 2, 1_000_000),
             approvals=self._file("approvals"),
             guards=self._guards(),
-            pending_transaction=self._pending_transaction(),
+            pending_transaction=self._beside_database("pending_transaction", "pending-transaction.json"),
+            bundle_key_file=self._beside_database("bundle_key_file", "bundle.key"),
             serving=self._serving(),
         )
 
@@ -212,13 +216,14 @@ class _Reader:
             raise self._bad(name, f"a number of seconds from {low} to 86400")
         return float(value)
 
-    def _pending_transaction(self) -> Path:
-        if self._data["pending_transaction"] is not None:
-            return self._file("pending_transaction")
+    def _beside_database(self, name: str, default: str) -> Path:
+        """A file that the node writes: as named, else where it can write already."""
+        if self._data[name] is not None:
+            return self._file(name)
         database = self._database()
         if isinstance(database, Path):
-            return database.with_name(f"{database.name}.pending-transaction.json")
-        return self._path.with_name("pending-transaction.json")
+            return database.with_name(f"{database.name}.{default}")
+        return self._path.with_name(default)
 
     def _database(self) -> Location:
         password_file = self._data["database_password_file"]

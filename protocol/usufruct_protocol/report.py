@@ -15,7 +15,7 @@ from usufruct_protocol.accruals import EMPTY, Accruals
 from usufruct_protocol.allocation import allocate
 from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState
 from usufruct_protocol.eip712 import epoch_report_hash
-from usufruct_protocol.errors import InputRejected, InvariantBroken
+from usufruct_protocol.errors import Incompatible, InputRejected, InvariantBroken
 from usufruct_protocol.income import pack_income, unallocated_income
 from usufruct_protocol.issue import Issue, after_reserve, issue_notes, reserve_tree
 from usufruct_protocol.merkle import padded_root
@@ -321,6 +321,19 @@ def _accrue(inputs: ReportInputs, before: Accruals, pots: list[_Pot]) -> dict[by
             if part:
                 accrued[row.purse] = accrued.get(row.purse, 0) + part
     return accrued
+
+
+def check_rule_version(report: EpochReport) -> None:
+    """Refuse a report of other rules: its bundle may look the same and mean something else.
+
+    Raises: Incompatible.
+    """
+    if report.rule_version != RULE_VERSION:
+        raise Incompatible(
+            f"the report of epoch {report.epoch} follows rule version {report.rule_version}, this program "
+            f"knows {RULE_VERSION}",
+            hint="use the release that knows it: CHANGELOG.md",
+        )
 
 
 def _check_conservation(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
+from usufruct_oracle.bundle_folder import BundleFolder
 from usufruct_oracle.cli import app
-from usufruct_protocol.bundle import PUBLIC_FILES, RESTRICTED_FILES, USAGE, WORDS
+from usufruct_oracle.sealing import SealingKey, seal
+from usufruct_protocol.bundle import PUBLIC_FILES, RESTRICTED_FILES
 from usufruct_protocol.chain_state import MeterKind
 
 from tests.integration.oracle_world import Committee, committee, proposer, record_tag
@@ -126,26 +128,109 @@ def command(*arguments: str) -> tuple[int, str]:
     return done.exit_code, done.stdout
 
 
-def test_the_audit_passes_and_names_what_was_altered(
-    here: Committee, final_epoch: int, tmp_path: Path
+@pytest.fixture
+def exported(here: Committee, final_epoch: int, tmp_path: Path) -> Path:
+    """A folder with the bundles of all finalized epochs, as node 0 exports them."""
+    folder = tmp_path / "bundles"
+    for epoch in range(1, final_epoch + 1):
+        here.wait_known_final(0, epoch)
+        code, printed = command("bundle", "export", "--epoch", str(epoch), str(folder), *config_of(here, 0))
+        assert code == 0, printed
+        assert "sealed to 4 signers" in printed
+    return folder
+
+
+def config_of(here: Committee, index: int) -> tuple[str, str]:
+    return "--config", str(here.network.config_file(index))
+
+
+def key_of(here: Committee, index: int) -> Path:
+    return here.network.database(index).with_name("node.sqlite.bundle.key")
+
+
+def audit_without_node(here: Committee, epoch: int, folder: Path, key: Path | None) -> tuple[int, Any]:
+    """Audit with nothing but a deployment file, an endpoint and a folder."""
+    where = ("--deployment", str(here.folder / "deployment.json"), "--rpc-url", here.world.chain.rpc_url)
+    keys = () if key is None else ("--bundle-key", str(key))
+    code, printed = command("audit", "--json", "--epoch", str(epoch), *where, "--bundle", str(folder), *keys)
+    return code, json.loads(printed)
+
+
+def test_an_exported_bundle_is_audited_anywhere_by_who_may_read_it(
+    here: Committee, final_epoch: int, exported: Path
 ) -> None:
-    config = ("--epoch", str(final_epoch), "--config", str(here.network.config_file(0)))
-    code, printed = command("audit", "--json", *config)
+    code, printed = command("audit", "--json", "--epoch", str(final_epoch), *config_of(here, 0))
     assert (code, json.loads(printed)["verdict"]) == (0, "matches")
-    good = tmp_path / "good"
-    assert command("epoch", "export", *config, "--to", str(good))[0] == 0
-    assert {path.name for path in good.iterdir()} == {*PUBLIC_FILES, *RESTRICTED_FILES, "manifest.json"}
-    assert command("audit", *config, "--bundle", str(good))[0] == 0
-    for name, has_manifest in ((USAGE, True), (WORDS, False)):
-        altered = tmp_path / name
-        shutil.copytree(good, altered)
-        with (altered / name).open("ab") as file:
-            file.write(b"\x01" * 32)
-        if not has_manifest:
-            (altered / "manifest.json").unlink()
-        code, printed = command("audit", "--json", *config, "--bundle", str(altered))
-        assert code == 1
-        assert json.loads(printed)["difference"]["where"] == name
+    for index in (0, 3):
+        code, found = audit_without_node(here, final_epoch, exported, key_of(here, index))
+        assert (code, found["verdict"]) == (0, "matches")
+    code, found = audit_without_node(here, final_epoch, exported, None)
+    assert (code, found["verdict"], found["code"]) == (4, "could not check", "bundle_unreadable")
+    assert "is sealed" in found["reason"]
+    stranger = exported.parent / "stranger.key"
+    SealingKey.load_or_make(stranger)
+    code, found = audit_without_node(here, final_epoch, exported, stranger)
+    assert (code, found["verdict"]) == (4, "could not check")
+    assert "sealed to 4 keys, not to this one" in found["reason"]
+    secret = here.network.get(0, f"/v1/epochs/{final_epoch}").json()  # nothing restricted is in the open
+    whole = BundleFolder(exported, SealingKey.load(key_of(here, 1))).find(
+        bytes.fromhex(secret["bundle_hash"][2:])
+    )
+    assert whole is not None
+    for path in (path for path in exported.rglob("*") if path.is_file()):
+        body = path.read_bytes()
+        assert all(len(whole.files[name]) < 8 or whole.files[name] not in body for name in RESTRICTED_FILES)
+    for keys in ((), ("--bundle-key", str(key_of(here, 2)))):
+        assert command("bundle", "verify", str(exported), *keys)[0] == 0
+
+
+@pytest.mark.parametrize("name", [*PUBLIC_FILES, *RESTRICTED_FILES])
+def test_a_bent_byte_is_named_by_its_file(
+    here: Committee, final_epoch: int, exported: Path, name: str
+) -> None:
+    key = SealingKey.load(key_of(here, 0))
+    bundle_hash = here.network.get(0, f"/v1/epochs/{final_epoch}").json()["bundle_hash"]
+    listed = BundleFolder(exported).listed(bytes.fromhex(bundle_hash[2:]))
+    assert listed is not None
+    if name in PUBLIC_FILES:
+        path = exported / "files" / listed.entries[name].sha256.hex()
+        path.write_bytes(bent(path.read_bytes()))
+    else:
+        path = exported / "sealed" / bundle_hash / f"{name}.age"
+        good = path.read_bytes()
+        path.write_bytes(seal(bent(key.open(good, name)), [key.recipient]))
+    code, found = audit_without_node(here, final_epoch, exported, key_of(here, 0))
+    assert (code, found["difference"]["where"]) == (1, name)
+    assert command("bundle", "verify", str(exported), "--bundle-key", str(key_of(here, 0)))[0] == 1
+    if name in RESTRICTED_FILES:
+        path.write_bytes(bent(good))
+        code, found = audit_without_node(here, final_epoch, exported, key_of(here, 0))
+        assert (code, found["verdict"]) == (4, "could not check")
+        assert f"{name} of epoch {final_epoch} is damaged" in found["reason"]
+        assert command("bundle", "verify", str(exported), "--bundle-key", str(key_of(here, 0)))[0] == 1
+
+
+def bent(body: bytes) -> bytes:
+    """The same with its last byte changed; one byte more where there is none."""
+    return body[:-1] + bytes([body[-1] ^ 1]) if body else b"x"
+
+
+def test_a_bundle_is_taken_back_into_a_database(
+    here: Committee, final_epoch: int, exported: Path, tmp_path: Path
+) -> None:
+    settings = json.loads(here.network.config_file(3).read_text(encoding="utf-8"))
+    settings.update(
+        database="new.sqlite", peers={}, key_file=str(here.network.config_file(3).with_name("signer.key"))
+    )
+    config = tmp_path / "node.json"
+    config.write_text(json.dumps(settings), encoding="utf-8")
+    given = ("--config", str(config), "--bundle-key", str(key_of(here, 3)))
+    assert command("audit", "--epoch", str(final_epoch), "--config", str(config))[0] == 3
+    for epoch in range(1, final_epoch + 1):
+        code, printed = command("bundle", "import", "--epoch", str(epoch), str(exported), *given)
+        assert code == 0, printed
+    assert command("audit", "--epoch", str(final_epoch), "--config", str(config))[0] == 0
+    assert command("bundle", "import", "--epoch", str(final_epoch + 1), str(exported), *given)[0] == 2
 
 
 def test_commands_that_only_look(here: Committee, final_epoch: int) -> None:

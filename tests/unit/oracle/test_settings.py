@@ -35,6 +35,7 @@ def test_paths_are_relative_to_the_file_and_defaults_fill_the_rest(tmp_path: Pat
     assert settings.deployment == tmp_path / "deployment.json"
     assert settings.database == tmp_path / "data" / "node.sqlite"
     assert settings.pending_transaction == tmp_path / "data" / "node.sqlite.pending-transaction.json"
+    assert settings.bundle_key_file == tmp_path / "data" / "node.sqlite.bundle.key"
     assert settings.peers == {address_of(KEY): "http://127.0.0.1:9001"}
     assert (settings.host, settings.finality_depth) == ("127.0.0.1", 0)
     assert settings.key == PlainKey(tmp_path / "signer.key")
