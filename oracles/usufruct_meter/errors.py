@@ -26,6 +26,12 @@ class LaneLocked(ConfigInvalid):
     code = "lane_locked"
 
 
+class LaneNotReady(ConfigInvalid):
+    """The lane may not sign yet, or not any more; another one of its folder may."""
+
+    code = "lane_not_ready"
+
+
 class LaneClosed(UsufructError):
     """The lane was closed, or opened by the parent of a forked process."""
 

@@ -7,12 +7,13 @@ response.headers["Usage-Receipt"] = signed.text
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
 
@@ -21,7 +22,14 @@ from usufruct_protocol.receipts import settlement_domain, verify_checkpoint_sign
 from usufruct_protocol.signing import checksum_address
 
 from usufruct_meter.draft import LaneTerms
-from usufruct_meter.errors import LaneClosed, LaneLocked, MeteredElsewhere, SpoolDoubtful, SpoolOutdated
+from usufruct_meter.errors import (
+    LaneClosed,
+    LaneLocked,
+    LaneNotReady,
+    MeteredElsewhere,
+    SpoolDoubtful,
+    SpoolOutdated,
+)
 from usufruct_meter.idempotency import ResponseIndex
 from usufruct_meter.lane_file import LaneFile, lane_files
 from usufruct_meter.lane_key import LaneKey, read_key_file
@@ -30,6 +38,8 @@ from usufruct_meter.lane_writer import LaneWriter, Outcome
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 from usufruct_meter.spool import LaneIdentity, Spool
 from usufruct_meter.spool_reader import SpoolReader
+
+_logger = logging.getLogger(__name__)
 
 _MAX_GROUP: Final = 512
 _ELSEWHERE_TIMEOUT_S: Final = 5.0
@@ -69,15 +79,25 @@ class Lane:
     ) -> Self:
         """Open a lane, or the first one of a folder that no other process uses.
 
-        `check` may raise before the lane has signed anything.
+        `check` may raise before the lane has signed anything: LaneNotReady has the next one tried.
         Raises: ConfigInvalid for a bad lane file, key or spool; LaneLocked if all are in use; SpoolDoubtful
         if the spool may not remember all that the lane has signed; SpoolFull if a disk is full.
         """
         files = [location] if isinstance(location, LaneFile) else [*map(LaneFile.load, lane_files(location))]
+        not_ready: dict[Path, LaneNotReady] = {}
         for wait_s in (0.0, _LOCK_WAIT_S):  # siblings that look for a claim hold a free lock for a moment
             for file in files:
-                with suppress(LaneLocked):
+                if file.path in not_ready:
+                    continue
+                try:
                     return cls(file, _open_writer(file, clock_ms, wait_s, check))
+                except LaneNotReady as error:
+                    not_ready[file.path] = error
+                    _logger.warning("%s is passed over: %s", file.path, error)
+                except LaneLocked:
+                    continue
+        if len(not_ready) == len(files):
+            raise next(iter(not_ready.values()))
         raise LaneLocked(
             f"{', '.join(str(file.path) for file in files)}: in use by other processes",
             hint="one lane per worker: usufruct-meter lane new makes more",

@@ -22,7 +22,7 @@ from usufruct_meter.chain.payer import ErrandPending, PayerBroke
 from usufruct_meter.chain.registration import NotRegistered
 from usufruct_meter.chain.rpc import ChainUnavailable
 from usufruct_meter.cli import main
-from usufruct_meter.errors import SpoolOutdated
+from usufruct_meter.errors import LaneLocked, SpoolOutdated
 from usufruct_meter.lane import Lane
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.lane_key import read_private_key
@@ -392,6 +392,16 @@ def test_a_lane_that_is_not_registered_signs_nothing(chain: World, tmp_path: Pat
         Meter.open(file)
     with closing(SpoolReader.open(file.spool)) as reader:
         assert reader.count() == 0
+
+
+def test_a_lane_that_is_not_registered_yet_is_passed_over(chain: World, tmp_path: Path) -> None:
+    waiting, registered = lane_file(chain, tmp_path, 7), lane_file(chain, tmp_path, 1)
+    waiting.path.rename(tmp_path / "a-first.json")
+    chain_file(tmp_path, chain.chain.rpc_url)
+    with Meter.open(tmp_path) as meter:
+        assert meter.lane.address == registered.lane
+        with pytest.raises(LaneLocked):
+            Meter.open(tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -9,20 +9,19 @@ import logging
 from collections.abc import Iterator
 from contextlib import ExitStack
 
-from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.terms import LaneRegistration
 
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.rpc import ChainUnavailable
 from usufruct_meter.chain.views import ChainView, each
-from usufruct_meter.errors import NEW_LANE_HINT
+from usufruct_meter.errors import NEW_LANE_HINT, LaneNotReady
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.spool_reader import SpoolReader
 
 _logger = logging.getLogger(__name__)
 
 
-class NotRegistered(ConfigInvalid):
+class NotRegistered(LaneNotReady):
     """The chain does not know the lane as its file describes it."""
 
     code = "lane_not_registered"
