@@ -36,6 +36,8 @@ ROOT = Path(__file__).resolve().parent.parent
 HOST = "127.0.0.1"
 START_TIMEOUT_S = 120.0
 STOP_TIMEOUT_S = 15.0
+ROSTER_TIMEOUT_S = 30.0
+BUSY = 503
 POLL_S = 0.02
 PR_SET_PDEATHSIG = 1
 
@@ -203,11 +205,19 @@ class Network:
         self._client.close()
 
     def put_roster(self, license_id: int, roster: Roster, nodes: Iterable[int] | None = None) -> None:
-        """Send a roster, whose root is set on chain, to the running nodes (or to some)."""
+        """Send a roster, whose root is set on chain, to the running nodes (or to some).
+
+        One that cannot take it just now is asked again. Raises: ConfigInvalid if one refuses it.
+        """
+        body = roster.to_bytes()
         for index in self.indexes if nodes is None else nodes:
             if self.is_running(index):
                 url = f"{self.urls[index]}/v1/rosters/{license_id}"
-                answer = self._client.put(url, content=roster.to_bytes())
+                deadline = time.monotonic() + ROSTER_TIMEOUT_S
+                while (answer := self._client.put(url, content=body)).status_code == BUSY:
+                    if time.monotonic() > deadline:
+                        break
+                    time.sleep(POLL_S)
                 if answer.status_code != 200:
                     raise ConfigInvalid(f"node {index} refused the roster: {answer.text}")
 
