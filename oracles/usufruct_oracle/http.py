@@ -57,6 +57,7 @@ from usufruct_oracle.wire_json import (
 
 _HEX: Final = re.compile(r"0x[0-9a-fA-F]+")
 _BATCHES_PER_ANSWER_BYTES: Final = MAX_BATCH_BYTES
+_ROSTER_TURN_S: Final = 5.0
 _ROSTER_BYTES_PER_S: Final = 1024 * 1024
 _PLACES_FOR_ANYONE: Final = 8
 _PLACES_FOR_PEERS: Final = 32
@@ -102,7 +103,7 @@ class NodeHttp:
         # Apart, so that strangers who read slowly do not keep peers from a bundle.
         self._for_anyone = LargeAnswers(_PLACES_FOR_ANYONE)
         self._for_peers = LargeAnswers(_PLACES_FOR_PEERS)
-        self._one_roster_at_a_time = asyncio.Semaphore(1)
+        self._roster_turn = asyncio.Semaphore(1)
 
     def app(self) -> ASGIApp:
         """Return the ASGI application."""
@@ -135,6 +136,7 @@ class NodeHttp:
                 Exception: on_bug,
             },
         )
+        app.router.redirect_slashes = False  # a path that nobody serves is a problem document, not a hint
         return Edge(app, self._metrics, Buckets(self._shares.of_sender), self._shares.trusted_proxies)
 
     async def take_batch(self, request: Request) -> Response:
@@ -180,12 +182,21 @@ class NodeHttp:
         root = await run_in_threadpool(lambda: self._rosters.named(license_id, self._registry.at_head()))
         # Nobody's bytes are read for a license that has no roster, or whose roster is here.
         if not await run_in_threadpool(self._rosters.holds, root):
-            if self._one_roster_at_a_time.locked():
-                raise Transient("another roster is being taken", hint="send it again in a moment")
-            async with self._one_roster_at_a_time:
-                body = await read_body(request, MAX_ROSTER_BYTES, min_bytes_per_s=_ROSTER_BYTES_PER_S)
-                await run_in_threadpool(self._rosters.put, license_id, body, root)
+            await self._take_roster_body(request, license_id, root)
         return JSONResponse({"license_id": license_id, "root": hexed(root)})
+
+    async def _take_roster_body(self, request: Request, license_id: int, root: bytes) -> None:
+        """Read and keep a roster, one at a time: each may be very large."""
+        try:
+            async with asyncio.timeout(_ROSTER_TURN_S):
+                await self._roster_turn.acquire()
+        except TimeoutError as error:
+            raise Transient("another roster is being taken", hint="send it again in a moment") from error
+        try:
+            body = await read_body(request, MAX_ROSTER_BYTES, min_bytes_per_s=_ROSTER_BYTES_PER_S)
+            await run_in_threadpool(self._rosters.put, license_id, body, root)
+        finally:
+            self._roster_turn.release()
 
     def status(self, _request: Request) -> Response:
         """GET /v1/status: whose node this is and what it is doing."""

@@ -231,6 +231,32 @@ def test_a_roster_is_read_only_if_the_chain_asks_for_it(node: Parts) -> None:
     assert put(b"x", headers=too_long) == (200, None)  # held now: what comes again is not read at all
 
 
+@pytest.mark.parametrize(("turn_s", "pause_s", "status"), [(0.1, 1.0, 503), (10.0, 0.05, 200)])
+def test_rosters_wait_for_their_turn_and_not_for_ever(
+    turn_s: float, pause_s: float, status: int, node: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("usufruct_oracle.http._ROSTER_TURN_S", turn_s)
+    people = roster_of(2)
+    node.chain.state = licensed(people.root)
+
+    async def both() -> list[int]:
+        is_read = asyncio.Event()
+
+        async def slowly() -> AsyncIterator[bytes]:
+            is_read.set()
+            await asyncio.sleep(pause_s)
+            yield b"x"
+
+        transport = httpx.ASGITransport(node.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://node") as client:
+            slow = asyncio.create_task(client.put("/v1/rosters/3", content=slowly()))
+            await is_read.wait()
+            other = await client.put("/v1/rosters/3", content=people.to_bytes())
+            return [(await slow).status_code, other.status_code]
+
+    assert asyncio.run(both()) == [422, status]
+
+
 def test_a_halted_node_takes_nothing_and_still_answers(node: Parts, lane: KitLane) -> None:
     lane.meter(1)
     node.client.post("/v1/batches", content=lane.batch().encode())
@@ -260,6 +286,7 @@ def test_health_fails_when_the_chain_was_not_seen_for_long(node: Parts) -> None:
     ("path", "status", "code"),
     [
         ("/nothing", 404, "not_found"),
+        ("/v1/epochs/0/bundle/?bundle_hash=0x", 404, "not_found"),
         ("/v1/batches", 405, "method_not_allowed"),
         ("/v1/lanes/0x12", 422, "input_rejected"),
         (f"/v1/lanes/0x{'zz' * 20}", 422, "input_rejected"),
