@@ -7,6 +7,7 @@ Source: https://age-encryption.org/v1; docs/spec.md section 9
 
 from __future__ import annotations
 
+import io
 from collections.abc import Collection
 from pathlib import Path
 
@@ -23,6 +24,13 @@ class NotOpened(InputRejected):
     """Sealed bytes are damaged, or sealed to others."""
 
     code = "not_opened"
+
+
+class _InParts(io.BytesIO):
+    """Bytes read by Python, which gives other threads their turns; the cipher alone keeps them waiting."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        return super().read(size)
 
 
 class SealingKey:
@@ -63,17 +71,19 @@ class SealingKey:
 
     def open(self, sealed: bytes, what: str) -> bytes:
         """Return what was sealed; `what` names it in errors. Raises: NotOpened."""
+        opened = io.BytesIO()
         try:
-            opened: bytes = pyrage.decrypt(sealed, [self._identity])
-        except pyrage.DecryptError as error:
+            pyrage.decrypt_io(_InParts(sealed), opened, [self._identity])
+        except (pyrage.DecryptError, OSError) as error:
             raise NotOpened(f"{what}: damaged, or sealed to others ({error})") from error
-        return opened
+        return opened.getvalue()
 
 
 def seal(body: bytes, recipients: Collection[str]) -> bytes:
     """Encrypt to each of some recipients (age1…); any one of them opens it. Raises: InputRejected."""
-    sealed: bytes = pyrage.encrypt(body, [_recipient(text) for text in recipients])
-    return sealed
+    sealed = io.BytesIO()
+    pyrage.encrypt_io(_InParts(body), sealed, [_recipient(text) for text in recipients])
+    return sealed.getvalue()
 
 
 def check_recipient(text: str) -> str:

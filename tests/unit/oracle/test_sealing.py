@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+import threading
 from pathlib import Path
 
 import pyrage
@@ -23,6 +24,26 @@ def test_each_recipient_opens_it_and_nobody_else(body: bytes, chunks: int) -> No
     assert ALICE.open(sealed, "it") == BOB.open(sealed, "it") == body
     with pytest.raises(NotOpened, match="it: damaged, or sealed to others"):
         EVE.open(sealed, "it")
+
+
+def test_other_threads_have_their_turns_while_much_is_sealed_and_opened() -> None:
+    """Intake goes on while a peer takes a roster: the cipher must not keep the interpreter to itself."""
+    body, turns, is_over = bytes(32 * 1024 * 1024), [0], threading.Event()
+
+    def count() -> None:
+        while not is_over.wait(0.001):
+            turns[0] += 1
+
+    other = threading.Thread(target=count)
+    other.start()
+    try:
+        sealed = seal(body, [ALICE.recipient])
+        after_sealing = turns[0]
+        assert ALICE.open(sealed, "it") == body
+        assert 3 <= after_sealing <= turns[0] - 3
+    finally:
+        is_over.set()
+        other.join()
 
 
 @given(st.binary(max_size=100), st.integers(0, 2**32), st.integers(1, 255))
