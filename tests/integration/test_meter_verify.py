@@ -150,7 +150,14 @@ class StandInView:
         return self.report_hash_1 if epoch == 1 else None
 
     def neighbors(self) -> Neighbors:
-        return Neighbors(b"", b"", b"", self.merge_delay_s, EPOCH_SECONDS)
+        return Neighbors(
+            committee=b"",
+            registry=b"",
+            challenges=b"",
+            anchors=b"",
+            merge_delay_s=self.merge_delay_s,
+            epoch_seconds=EPOCH_SECONDS,
+        )
 
     def lane(self, lane: bytes) -> LaneOnChain | None:
         if lane not in self.lanes:
