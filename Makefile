@@ -25,6 +25,7 @@ ENVIRONMENT := .venv/.ready
 BROWNIE_ENVIRONMENT := .venv-brownie/.ready
 ANALYSIS_ENVIRONMENT := .venv-analysis/.ready
 LITELLM_ENVIRONMENT := .venv-litellm/.ready
+SCALE_ENVIRONMENT := .venv-scale/.ready
 NODE_PACKAGES := node_modules/.ready
 SOLC := .cache/solcx/.ready
 
@@ -46,7 +47,7 @@ demo: setup ## The whole money path, live, in under 90 seconds (DEMO_ARGS="--jso
 ##@ Work on it
 
 .PHONY: test
-test: test-processes test-main test-brownie ## Everything that CI runs, except lint
+test: test-processes test-main test-scale test-brownie ## Everything that CI runs, except lint
 
 # What starts programs and waits for them has the machine to itself; the rest uses all its cores.
 PROCESS_TESTS := tests/integration tests/e2e
@@ -71,6 +72,10 @@ test-fast: setup $(SOLC) ## Unit tests alone
 test-litellm: setup $(LITELLM_ENVIRONMENT) ## The hook inside a real LiteLLM proxy (600 MB of its own, a minute)
 	$(PY) -m pytest tests/integration/test_meter_litellm.py $(TEST_ARGS)
 
+.PHONY: test-scale
+test-scale: $(SCALE_ENVIRONMENT) ## The archive, and its sums on ClickHouse (1.4 GB of its own, half a minute)
+	.venv-scale/bin/python -m pytest tests/scale $(TEST_ARGS)
+
 .PHONY: lint
 lint: setup ## Style, types, import directions, Solidity rules
 	.venv/bin/ruff check
@@ -85,8 +90,16 @@ format: setup ## Apply the formatter and the safe fixes
 	.venv/bin/ruff format
 
 .PHONY: bench
-bench: setup ## Speed and gas against a floor or a peer measured in the same run
+bench: setup ## Speed and gas against a floor or a peer measured in the same run (BENCH_ARGS="--only epoch")
 	$(PY) -m benchmarks $(BENCH_ARGS)
+
+.PHONY: bench-record
+bench-record: setup ## The same at full size, an hour on a quiet machine; writes docs/benchmarks.md
+	$(PY) -m benchmarks --full --record $(BENCH_ARGS)
+
+.PHONY: soak
+soak: setup ## A million recorded-shape receipts through a node's HTTP (SOAK_ARGS="--receipts 10000000")
+	$(PY) -m benchmarks.soak $(SOAK_ARGS)
 
 .PHONY: replay
 replay: setup ## The same path on recorded usage (USAGE= PEOPLE= ATTRIBUTION= MAPPING=)
@@ -105,11 +118,12 @@ slither: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Static analysis; docs/security
 NODE_TESTS := disputes epochs handover
 
 .PHONY: nightly
-nightly: setup $(SOLC) prove test-litellm ## Long profiles: proofs, random histories, 1,200,000 bent calls, 40 faulty epochs, PostgreSQL
+nightly: setup $(SOLC) prove test-litellm $(SCALE_ENVIRONMENT) ## Long profiles: proofs, random histories, 1,200,000 bent calls, 40 faulty epochs, PostgreSQL, 20 M rows
 	USUFRUCT_ABUSE_CALLS=1200000 HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -n auto --dist worksteal \
 	  tests/contracts/evm $(TEST_ARGS)
 	USUFRUCT_E2E=long $(PY) -m pytest tests/e2e/test_oracle_kills.py tests/e2e/test_oracle_faults.py $(TEST_ARGS)
 	$(PY) -m pytest -p tests.on_postgres $(NODE_TESTS:%=tests/integration/test_oracle_%.py) $(TEST_ARGS)
+	USUFRUCT_ARCHIVE_ROWS=20000000 .venv-scale/bin/python -m pytest -s tests/scale/test_agreement.py $(TEST_ARGS)
 
 .PHONY: mutation
 mutation: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Share of planted faults that the tests notice (MUTATION_ARGS=)
@@ -134,7 +148,7 @@ locks: setup ## Resolve requirements/*.lock and package-lock.json again (LOCK_AR
 
 .PHONY: clean
 clean: ## Remove environments, caches and build results
-	rm -rf .venv .venv-brownie .venv-analysis .venv-litellm node_modules .cache build
+	rm -rf .venv .venv-brownie .venv-analysis .venv-litellm .venv-scale node_modules .cache build
 
 # Set-up: each part carries a stamp that is older than its lock file when it has to be brought up to date
 
@@ -152,6 +166,10 @@ $(ANALYSIS_ENVIRONMENT): requirements/analysis.lock toolchain/environments.py | 
 
 $(LITELLM_ENVIRONMENT): requirements/litellm.lock toolchain/environments.py | $(ENVIRONMENT)
 	$(PY) toolchain/environments.py .venv-litellm requirements/litellm.lock --uv .venv/bin/uv
+	@touch $@
+
+$(SCALE_ENVIRONMENT): requirements/scale.lock pyproject.toml toolchain/environments.py | $(ENVIRONMENT)
+	$(PY) toolchain/environments.py .venv-scale requirements/scale.lock --uv .venv/bin/uv
 	@touch $@
 
 $(NODE_PACKAGES): package-lock.json package.json toolchain/node.py | $(ENVIRONMENT)

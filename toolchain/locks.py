@@ -28,10 +28,12 @@ def main() -> int:
     arguments = parser.parse_args()
     upgrade = ["--upgrade"] if arguments.upgrade else []
     try:
-        compile_lock(DEV, ["pyproject.toml", "--all-extras", *upgrade])
+        compile_lock(DEV, ["pyproject.toml", "--extra", "dev", *upgrade])
         # The others follow what the tests ran with.
         extras = ["--extra", "meter", "--extra", "oracle", "--extra", "postgres"]
         compile_lock("requirements/runtime.lock", ["pyproject.toml", *extras, "--constraints", DEV])
+        scale = ["--extra", "dev", "--extra", "scale"]
+        compile_lock("requirements/scale.lock", ["pyproject.toml", *scale, "--constraints", DEV])
         compile_lock("requirements/bootstrap.lock", ["-"], pinned("uv"))
         compile_lock("requirements/node.lock", ["-", *upgrade], NODE_REQUIREMENT)
         for group in ("brownie", "analysis"):

@@ -14,6 +14,7 @@ from usufruct_chain.onchain import SubmittedReport
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 
 from usufruct_oracle import epoch_store
+from usufruct_oracle.archive_commands import archive_app
 from usufruct_oracle.audit_command import audit
 from usufruct_oracle.bootstrap import Reading, bootstrap, open_reading
 from usufruct_oracle.bundle_commands import bundle_app
@@ -52,6 +53,7 @@ app.add_typer(key_app, name="keys")
 app.add_typer(dispute_app, name="disputes")
 app.add_typer(quarantine_app, name="quarantine")
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(archive_app, name="archive")
 app.command()(audit)
 app.command()(guards)
 epoch_app.command()(approve)

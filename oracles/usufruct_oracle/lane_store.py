@@ -242,25 +242,24 @@ def cut_batch(db: Connection, lane: Lane, from_seq: int) -> Batch | None:
     if point is None:
         return None
     to_seq = point.checkpoint.count
-    openings = dict(
-        db.execute(
-            "SELECT seq, usage_list FROM openings WHERE lane_id = ? AND seq >= ? AND seq < ? ORDER BY seq",
-            (lane.lane_id, from_seq, to_seq),
-        )
-    )
+    lists = dict(openings(db, lane.lane_id, from_seq, to_seq))
     blob = records(db, lane.lane_id, from_seq, to_seq)
-    return Batch(lane.lane, from_seq, blob, point.checkpoint, point.signature, openings)
+    return Batch(lane.lane, from_seq, blob, point.checkpoint, point.signature, lists)
+
+
+def openings(db: Connection, lane_id: int, from_seq: int, to_seq: int) -> list[tuple[int, bytes]]:
+    """Return (seq, packed usage list) of receipts [from_seq, to_seq) that have one and whose list is held."""
+    return db.execute(
+        "SELECT seq, usage_list FROM openings WHERE lane_id = ? AND seq >= ? AND seq < ? ORDER BY seq",
+        (lane_id, from_seq, to_seq),
+    ).fetchall()
 
 
 def usage_lists(db: Connection, lane_id: int, from_seq: int, to_seq: int) -> Iterator[bytes]:
     """Yield the packed usage lists of receipts [from_seq, to_seq), a few thousand in memory at a time."""
     for start in range(from_seq, to_seq, _LISTS_PER_QUERY):
-        rows = db.execute(
-            "SELECT usage_list FROM openings WHERE lane_id = ? AND seq >= ? AND seq < ? ORDER BY seq",
-            (lane_id, start, min(start + _LISTS_PER_QUERY, to_seq)),
-        )
-        for row in rows.fetchall():
-            yield row[0]
+        for _, usage_list in openings(db, lane_id, start, min(start + _LISTS_PER_QUERY, to_seq)):
+            yield usage_list
 
 
 def delete_openings(db: Connection, lane_id: int, below_seq: int, limit: int) -> int:

@@ -1,0 +1,1 @@
+"""Parquet files of what finalized epochs counted, and exact sums over them."""

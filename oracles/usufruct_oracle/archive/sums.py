@@ -1,0 +1,173 @@
+"""Exact sums over the archive, and the Python that they must agree with.
+
+Engines get limbs of 32 bits and give back sums of limbs; Python puts them together. No sum is believed as it
+is: what a lane's receipts sum to must be what the heads of the two reports around them say, and nothing may
+be missing or counted twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import repeat
+from typing import Any, Final, Protocol
+
+from usufruct_protocol.errors import InputRejected
+from usufruct_protocol.usage import count_usage
+
+from usufruct_oracle.archive.files import ArchiveFile
+
+_MAX_ROWS: Final = 2**32  # from here on a sum of 32-bit limbs may leave 64 bits
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class LaneSum:
+    """What one lane's receipts of one epoch sum to. `units_after` are the last receipt's cumulative units."""
+
+    epoch: int
+    lane: bytes
+    license_id: int
+    receipt_count: int
+    first_seq: int
+    last_seq: int
+    units: int
+    units_after: int
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RecordSum:
+    """How much the calls of one license used one record, and in how many entries of usage lists."""
+
+    license_id: int
+    record_tag: bytes
+    entry_count: int
+    weight: int
+
+
+class Engine(Protocol):
+    """What sums archive files up: `PythonEngine` or a `clickhouse.ClickHouse`."""
+
+    def lane_sums(self, files: Sequence[ArchiveFile], first: int, last: int) -> list[LaneSum]:
+        """Return the sums over files of receipts, ascending; first … last are the epochs they belong to."""
+
+    def record_sums(self, files: Sequence[ArchiveFile], first: int, last: int) -> list[RecordSum]:
+        """Return the sums over files of usage, ascending; first … last are the epochs they belong to."""
+
+
+def whole(*limbs: int) -> int:
+    """Put sums of 32-bit limbs together, the lowest first; each may have more than 32 bits."""
+    return sum(limb << 32 * place for place, limb in enumerate(limbs))
+
+
+def lane_sums(engine: Engine, files: Sequence[ArchiveFile], first: int, last: int) -> list[LaneSum]:
+    """Return what each lane's receipts sum to, checked against the heads that reports count.
+
+    Raises: InputRejected naming the first lane and epoch that differs; as the engine.
+    """
+    _check_size(files)
+    sums = engine.lane_sums(files, first, last) if files else []
+    found = {(each.epoch, each.lane): each for each in sums}
+    if len(found) != len(sums):
+        raise InputRejected("a lane has receipts of two licenses in one epoch", hint=_DAMAGED)
+    for file in files:
+        span = file.span
+        each = found.pop((span.epoch, span.lane), None)
+        expected = LaneSum(
+            span.epoch,
+            span.lane,
+            span.license_id,
+            span.to_seq - span.from_seq,
+            span.from_seq,
+            span.to_seq - 1,
+            span.units_after - span.units_before,
+            span.units_after,
+        )
+        if each != expected:
+            raise InputRejected(f"{file.path}: reports count {expected}, found {each}", hint=_DAMAGED)
+    for each in found.values():
+        raise InputRejected(f"no file holds epoch {each.epoch} of lane 0x{each.lane.hex()}", hint=_DAMAGED)
+    return sums
+
+
+def record_sums(engine: Engine, files: Sequence[ArchiveFile], first: int, last: int) -> list[RecordSum]:
+    """Return how much each license's calls used each record, checked against the files' totals.
+
+    Raises: InputRejected if entries are missing or counted twice; as the engine.
+    """
+    _check_size(files)
+    sums = engine.record_sums(files, first, last) if files else []
+    expected = sum(file.row_count for file in files), sum(file.weight for file in files)
+    found = sum(each.entry_count for each in sums), sum(each.weight for each in sums)
+    if found != expected:
+        raise InputRejected(
+            f"usage files hold {expected[0]} entries of weight {expected[1]}, found {found[0]} of {found[1]}",
+            hint=_DAMAGED,
+        )
+    return sums
+
+
+class PythonEngine:
+    """Sums up with Python integers, row by row: slow, and what engines are held against."""
+
+    def lane_sums(self, files: Sequence[ArchiveFile], first: int, last: int) -> list[LaneSum]:
+        """Return the sums over files of receipts, ascending."""
+        sums: dict[tuple[int, bytes, int], list[int]] = {}
+        for file in files:
+            for epochs, lanes, licenses, seqs, units, *limbs in _batches(file, _LANE_COLUMNS):
+                rows = zip(epochs, lanes, licenses, seqs, units, *limbs, strict=True)
+                for epoch, lane, license_id, seq, each, low, middle, high in rows:
+                    at = sums.setdefault((epoch, lane, license_id), [0, seq, seq, 0, 0])
+                    at[0] += 1
+                    at[1] = min(at[1], seq)
+                    at[3] += each
+                    if seq >= at[2]:
+                        at[2], at[4] = seq, whole(low, middle, high)
+        return sorted(LaneSum(*key, *values) for key, values in sums.items() if first <= key[0] <= last)
+
+    def record_sums(self, files: Sequence[ArchiveFile], first: int, last: int) -> list[RecordSum]:
+        """Return the sums over files of usage, ascending, by the rule that reports count by."""
+        by_license: dict[int, tuple[dict[bytes, int], dict[bytes, int]]] = {}
+        for file in files:
+            entries, weights = by_license.setdefault(file.span.license_id, ({}, {}))
+            for tags, each in _batches(file, ("record_tag", "weight")):
+                _add(entries, zip(tags, repeat(1)))
+                _add(weights, zip(tags, each, strict=True))
+        return sorted(
+            RecordSum(license_id, tag, entries[tag], weights[tag])
+            for license_id, (entries, weights) in by_license.items()
+            for tag in weights
+        )
+
+
+_LANE_COLUMNS: Final = (
+    "epoch",
+    "lane",
+    "license_id",
+    "seq",
+    "units",
+    "cumulative_0",
+    "cumulative_1",
+    "cumulative_2",
+)
+_DAMAGED: Final = "delete the file and run `archive write` again; a server is loaded again by itself"
+
+
+def _add(total: dict[bytes, int], entries: Iterable[tuple[bytes, int]]) -> None:
+    for tag, weight in count_usage([entries]).items():
+        total[tag] = total.get(tag, 0) + weight
+
+
+def _batches(file: ArchiveFile, columns: Sequence[str]) -> Iterable[list[list[Any]]]:
+    import pyarrow.parquet
+
+    with pyarrow.parquet.ParquetFile(file.path, page_checksum_verification=True) as opened:
+        for batch in opened.iter_batches(columns=list(columns)):
+            yield [batch.column(name).to_pylist() for name in columns]
+
+
+def _check_size(files: Sequence[ArchiveFile]) -> None:
+    rows = sum(file.row_count for file in files)
+    if rows >= _MAX_ROWS:
+        raise InputRejected(
+            f"{rows} rows at once; sums are exact below {_MAX_ROWS}", hint="take fewer epochs"
+        )
