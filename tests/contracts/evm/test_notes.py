@@ -508,3 +508,17 @@ def test_inv_04_a_range_that_is_given_too_little_gas_says_so(world: World, gas: 
     with pytest.raises(Reverted, match="RoyaltySplitter_LowGas"):
         issued.pay(0, 1, gas=gas)
     assert issued.paid == 0
+
+
+@pytest.mark.parametrize(("root_byte", "total"), [(1, 0), (0, 1), (1, 1)])
+def test_inv_08_no_notes_have_neither_root_nor_total(world: World, root_byte: int, total: int) -> None:
+    root = bytes([root_byte]) * 32
+    with pytest.raises(Reverted, match="RoyaltySplitter_BadEmptyTree") as refused:
+        world.splitter.issue(99, root, total, 0, sender=world.settlement)
+    assert refused.value.arguments == (root, total, 0)
+
+
+def test_inv_08_no_notes_open_no_tree(world: World) -> None:
+    done = world.splitter.issue(98, bytes(32), 0, 0, sender=world.settlement)
+    assert not done.events
+    assert world.splitter.tree(98)[-1] == 0

@@ -385,6 +385,13 @@ def test_a_rejected_report_counts_as_a_sign_of_life_but_not_as_a_final_one(world
     assert world.settlement.lastFinalizedAt() == world.genesis
 
 
+def test_the_council_s_note_minimum_is_kept_and_told(world: World) -> None:
+    for minimum in (1, 0, 2**96 - 1):
+        done = world.settlement.setNoteMinimum(minimum, sender=world.people.council)
+        assert world.settlement.noteMinimum() == minimum
+        assert [told.amount for told in done.named("NoteMinimumSet")] == [minimum]
+
+
 # -- construction --------------------------------------------------------------------------------------------
 
 
