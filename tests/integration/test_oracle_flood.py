@@ -16,6 +16,7 @@ import httpx
 import pytest
 from usufruct_protocol.chain_state import MeterKind
 
+from scripts.network import free_ports
 from tests.integration.oracle_world import Committee, committee
 
 FLOODED = (0, 1)
@@ -74,18 +75,19 @@ def scrape(port: int) -> dict[str, float]:
 def here(tmp_path: Path) -> Iterator[Committee]:
     with committee(tmp_path) as made:
         made.network.stop()
-        for index in made.network.indexes:
+        for index, port in zip(made.network.indexes, free_ports(4), strict=True):
             config = made.network.config_file(index)
             content = json.loads(config.read_text())
-            content["serving"] = {"metrics_port": metrics_port(made, index), "max_connections": PLACES}
+            content["serving"] = {"metrics_port": port, "max_connections": PLACES}
             config.write_text(json.dumps(content))
         made.network.start()
         yield made
 
 
 def metrics_port(here: Committee, index: int) -> int:
-    """A port beside the node's own, which the system gave out a moment ago."""
-    return (here.network.ports[index] - 1_024 + 17) % 60_000 + 1_024
+    """Where a node answers its operator."""
+    port: int = json.loads(here.network.config_file(index).read_text())["serving"]["metrics_port"]
+    return port
 
 
 def test_flooded_nodes_still_count_sign_and_tell_their_operator(here: Committee) -> None:
