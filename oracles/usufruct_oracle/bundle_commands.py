@@ -15,7 +15,7 @@ from usufruct_protocol.signing import ZERO_ADDRESS, checksum_address
 from usufruct_oracle import epoch_store
 from usufruct_oracle.audit_command import BundleKeyOption, folder_key
 from usufruct_oracle.bootstrap import Reading, open_access, open_reading
-from usufruct_oracle.bundle_folder import BundleFolder
+from usufruct_oracle.bundle_folder import BundleFolder, Problem
 from usufruct_oracle.chain_client import ChainClient
 from usufruct_oracle.console import (
     DEFAULT_CONFIG,
@@ -115,26 +115,24 @@ def verify(folder: FolderArgument, bundle_key: BundleKeyOption = None, as_json: 
         key = None if bundle_key is None else SealingKey.load(bundle_key)
         found = BundleFolder(folder, key)
         content = []
-        is_wrong = False
-        for listed in found.all():
-            problems = list(found.check(listed))
+        for each in found.hashes():
+            problems = _problems(found, each)
+            wrong = any(problem.is_wrong for problem in problems)
             content.append(
                 {
-                    "epoch": listed.epoch,
-                    "bundle_hash": hexed(listed.bundle_hash),
+                    "bundle_hash": hexed(each),
+                    "is_wrong": wrong,
                     "problems": [asdict(problem) for problem in problems],
                 }
             )
-            wrong = any(problem.is_wrong for problem in problems)
-            is_wrong = is_wrong or wrong
             if not as_json:
                 verdict = "WRONG" if wrong else "ok as far as it was looked at" if problems else "ok"
-                say(f"epoch {listed.epoch} {hexed(listed.bundle_hash)} {verdict}")
+                say(f"{hexed(each)} {verdict}")
                 for problem in problems:
-                    say(f"    {problem.name}: {problem.reason}")
+                    say(f"    {problem.reason}")
         if as_json:
             print_json(content)
-        if is_wrong:
+        if any(checked["is_wrong"] for checked in content):
             raise typer.Exit(FOUND_WRONG)
 
 
@@ -147,6 +145,14 @@ def prune(
     with reported():
         pruned = BundleFolder(folder).prune(keep_epochs)
         say(f"deleted the restricted files of epochs {', '.join(map(str, pruned)) or 'none'}")
+
+
+def _problems(folder: BundleFolder, wanted: bytes) -> list[Problem]:
+    try:
+        listed = folder.listed(wanted)
+        return [] if listed is None else list(folder.check(listed))
+    except InputRejected as error:
+        return [Problem("the list", str(error), True)]
 
 
 def _readers(reading: Reading, settings: Settings) -> dict[bytes, str]:

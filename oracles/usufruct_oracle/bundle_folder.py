@@ -129,10 +129,13 @@ class BundleFolder:
         recipients = tuple(str(text) for text in content.sequence("sealed_to"))
         return Listed(content.uint("epoch", 48), bundle_hash, entries, recipients)
 
+    def hashes(self) -> list[bytes]:
+        """Return the hash of every bundle that is listed. Raises: InputRejected for a name that is none."""
+        return [_bundle_hash(path.stem) for path in sorted((self.root / "bundles").glob("0x*.json"))]
+
     def all(self) -> Iterator[Listed]:
         """Return every bundle in the folder, oldest epoch first. Raises: as `listed`."""
-        names = [path.stem for path in (self.root / "bundles").glob("0x*.json")]
-        found = [self.listed(bundle_hash) for bundle_hash in map(_bundle_hash, sorted(names))]
+        found = [self.listed(bundle_hash) for bundle_hash in self.hashes()]
         yield from sorted((each for each in found if each is not None), key=lambda each: each.epoch)
 
     def find(self, bundle_hash: bytes) -> Bundle | None:
@@ -167,7 +170,8 @@ class BundleFolder:
                 continue
             digest = hashlib.sha256(body).digest()
             if FileEntry(digest, len(body)) != entry:
-                yield Problem(name, f"expected sha256 {entry.sha256.hex()}, found {digest.hex()}", True)
+                wrong = f"expected sha256 {entry.sha256.hex()}, found {digest.hex()}"
+                yield Problem(name, f"{name} of epoch {listed.epoch}: {wrong}", True)
 
     def _body(self, listed: Listed, name: str) -> bytes:
         entry = listed.entries[name]

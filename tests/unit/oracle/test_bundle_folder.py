@@ -8,7 +8,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 from usufruct_oracle.bundle_folder import Bundle, BundleFolder, BundleUnreadable
+from usufruct_oracle.cli import app
 from usufruct_oracle.sealing import SealingKey
 from usufruct_oracle.wire_json import FileEntry
 from usufruct_protocol.bundle import (
@@ -140,6 +142,20 @@ def test_a_list_of_another_format_or_bundle_is_refused(
     manifest(folder, 1).write_text(json.dumps({**content, **change}))
     with pytest.raises(error, match=match):
         folder.find(hash_of(1))
+
+
+def test_verify_says_which_bundle_is_wrong_and_looks_at_the_others(folder: BundleFolder) -> None:
+    def verify() -> tuple[int, list[dict[str, object]]]:
+        done = CliRunner().invoke(app, ["bundle", "verify", "--json", str(folder.root)])
+        return done.exit_code, json.loads(done.stdout)
+
+    assert verify()[0] == 0
+    manifest(folder, 2).write_text("{}")
+    (folder.root / "files" / hashlib.sha256(files(4)[WORDS]).hexdigest()).write_bytes(b"bent")
+    code, found = verify()
+    wrong = {each["bundle_hash"] for each in found if each["is_wrong"]}
+    assert (code, len(found)) == (1, 5)
+    assert wrong == {f"0x{hash_of(epoch).hex()}" for epoch in (2, 4)}
 
 
 def test_a_list_is_good_under_its_own_hash_only(folder: BundleFolder) -> None:
