@@ -13,6 +13,7 @@ pytest.importorskip("pyarrow", reason="NOT TESTED: pyarrow is not there; make te
 import pyarrow.parquet
 from typer.testing import CliRunner
 from usufruct_oracle import epoch_store, lane_store
+from usufruct_oracle.archive.clickhouse import embedded
 from usufruct_oracle.archive.files import RECEIPTS, USAGE, Archive
 from usufruct_oracle.archive.sums import PythonEngine, lane_sums, record_sums
 from usufruct_oracle.archive.writing import Outcome, write_archive
@@ -182,8 +183,21 @@ def test_another_deployment_needs_a_folder_of_its_own(store: Store, archive: Arc
     written(store, archive)
     with store.write() as db:
         db.execute("UPDATE identity SET value = '1' WHERE name = 'chain_id'")
+    with pytest.raises(InputRejected, match="belongs to 31337/0x5e"):
+        written(store, archive)
+
+
+def test_a_file_of_another_history_is_not_passed_over(store: Store, archive: Archive, lane: KitLane) -> None:
+    written(store, archive)
+    finalize(store, 5, [lane.checkpoint(5 * PER_EPOCH - 1)])
     with pytest.raises(InputRejected, match="of another history"):
         written(store, archive)
+
+
+def test_a_folder_that_reads_as_a_pattern_is_refused(tmp_path: Path) -> None:
+    for name in ("all*", "a{1,2}", "it's", "a :: b"):
+        with pytest.raises(InputRejected, match="reads as a pattern"), embedded(Archive(tmp_path / name)):
+            pass
 
 
 def test_the_command_sums_up_with_either_engine(store: Store, archive: Archive) -> None:

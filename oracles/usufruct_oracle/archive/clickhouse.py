@@ -94,7 +94,7 @@ def embedded(archive: Archive) -> Iterator[ClickHouse]:
     pattern.
     """
     root = str(archive.root.resolve())
-    if re.search(r"[*?{}\[\]'\\\n]", root):
+    if re.search(r"[*?{}\[\]'\\\n]|::", root):
         raise InputRejected(f"{root}: this name reads as a pattern", hint="move the archive")
     client = _connect(InputRejected, interface="chdb")
     try:

@@ -15,7 +15,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final, Self
@@ -139,6 +139,14 @@ class Archive:
         """Return one file, or None if it is not there. Raises: InputRejected if it is damaged."""
         path = self.path(table, epoch, lane)
         return self._described(table, path) if path.exists() else None
+
+    def deployment(self) -> str | None:
+        """Return which deployment the archive belongs to, as the first whole file says; None without one."""
+        for epoch in self.epochs(RECEIPTS):
+            for path in self._paths(RECEIPTS, epoch):
+                with suppress(InputRejected):
+                    return self._described(RECEIPTS, path).span.deployment
+        return None
 
     def epochs(self, table: Table) -> list[int]:
         """Return the epochs that have files, ascending."""

@@ -22,6 +22,7 @@ from usufruct_oracle.store import Store
 
 _RECEIPTS_PER_GROUP: Final = 100_000
 _LISTS_PER_GROUP: Final = 1_000
+_OWN_FOLDER: Final = "use a folder of its own for each deployment"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,11 @@ def write_archive(
         deployment = _deployment(db)
         last = epoch_store.last_finalized(db, 2**62)
         known = {lane.lane: lane for lane in lane_store.all_lanes(db)}
+    belongs_to = archive.deployment()
+    if belongs_to not in (None, deployment):
+        raise InputRejected(
+            f"{archive.root} belongs to {belongs_to}, the node to {deployment}", hint=_OWN_FOLDER
+        )
     newest = 0 if last is None else last.epoch
     oldest_kept = newest - keep_restricted_epochs + 1
     for epoch in archive.epochs(USAGE):
@@ -97,7 +103,7 @@ def _kept(archive: Archive, table: Table, span: Span) -> ArchiveFile | None:
     if held is not None and held.span != span:
         raise InputRejected(
             f"{held.path} is of another history: {held.span}, the node counts {span}",
-            hint="use a folder of its own for each deployment",
+            hint=_OWN_FOLDER,
         )
     return held
 
