@@ -26,7 +26,8 @@ from usufruct_meter.signed_receipt import MeteredCall
 from usufruct_meter.spool import Spool
 from usufruct_protocol.keccak import keccak256
 
-from benchmarks.ratio import Ratio, best_seconds, table
+from benchmarks.figure import Figure, best_seconds, seconds, table
+from benchmarks.size import QUICK, Size
 
 CALLS = 576
 BLOCK = 96
@@ -39,7 +40,7 @@ FLOOR = "sign + hash + one durable write"
 REQUEST = b'{"features": [17.99, 10.38, 122.8, 1001.0, 0.1184]}'
 
 
-def one_by_one() -> list[Ratio]:
+def one_by_one() -> list[Figure]:
     """A lane that meters calls singly, without and with a response id."""
     with _folder() as folder, Lane.open(_new_lane(folder)) as lane, _floor(folder) as floor:
         ids = (f"response {number}" for number in range(10**9))
@@ -49,12 +50,18 @@ def one_by_one() -> list[Ratio]:
             lambda: lane.meter(1, request=REQUEST, response_id=next(ids)),
         )
     return [
-        Ratio("meter a call, alone", FLOOR, _against(plain, base), 1.5),
-        Ratio("meter a call with a response id, alone", FLOOR, _against(with_id, base), 1.5),
+        Figure("meter_call", "meter a call, alone", FLOOR, _against(plain, base), 1.5),
+        Figure(
+            "meter_call_with_id",
+            "meter a call with a response id, alone",
+            FLOOR,
+            _against(with_id, base),
+            1.5,
+        ),
     ]
 
 
-def many_at_once() -> Ratio:
+def many_at_once() -> Figure:
     """A list of calls in one transaction, as an import does it, against signing alone."""
     key = PrivateKey(sha256(b"benchmark").digest())
     numbers = iter(range(10**9))
@@ -69,22 +76,24 @@ def many_at_once() -> Ratio:
                 key.sign_recoverable(keccak256(REQUEST), hasher=None)
 
         metered, signed = best_seconds(meter), best_seconds(sign)
-    return Ratio(f"meter {MANY:,} calls in one transaction", "the signatures alone", metered / signed, 3)
+    return Figure(
+        "meter_many", f"meter {MANY:,} calls in one transaction", "the signatures alone", metered / signed, 3
+    )
 
 
-def behind_asgi() -> list[Ratio]:
+def behind_asgi() -> list[Figure]:
     """What the middleware adds to an app that answers at once: alone, and with many calls under way."""
     with _folder() as folder, _floor(folder) as floor:
         return asyncio.run(_behind_asgi(_new_lane(folder), floor))
 
 
-async def _behind_asgi(file: LaneFile, floor: Callable[[], object]) -> list[Ratio]:
+async def _behind_asgi(file: LaneFile, floor: Callable[[], object]) -> list[Figure]:
     metered = AsgiMeter(_answer_at_once, lane=file.path)
     await _ask(metered)  # opens the lane
     base: list[float] = []
     alone: list[float] = []
     for _ in range(CALLS):
-        base.append(_seconds(floor))
+        base.append(seconds(floor))
         started = perf_counter()
         await _ask(metered)
         alone.append(perf_counter() - started)
@@ -99,7 +108,7 @@ async def _behind_asgi(file: LaneFile, floor: Callable[[], object]) -> list[Rati
             latencies.append(perf_counter() - started)
 
     for _ in range(CALLS // BLOCK):
-        busy_base += [_seconds(floor) for _ in range(BLOCK)]
+        busy_base += [seconds(floor) for _ in range(BLOCK)]
         started = perf_counter()
         async with asyncio.TaskGroup() as group:
             for _ in range(CONCURRENT):
@@ -109,10 +118,11 @@ async def _behind_asgi(file: LaneFile, floor: Callable[[], object]) -> list[Rati
     await metered.close()
     busy = f"{CONCURRENT} calls under way"
     return [
-        Ratio("ASGI call, alone", FLOOR, _against(alone, base), 1.5),
-        Ratio(f"ASGI, time per call, {busy}", FLOOR, _against(each, busy_base), 1.0),
-        Ratio(f"ASGI, latency, {busy}", FLOOR, _against(latencies, busy_base), 5.0),
-        Ratio(
+        Figure("asgi_alone", "ASGI call, alone", FLOOR, _against(alone, base), 1.5),
+        Figure("asgi_each", f"ASGI, time per call, {busy}", FLOOR, _against(each, busy_base), 1.0),
+        Figure("asgi_latency", f"ASGI, latency, {busy}", FLOOR, _against(latencies, busy_base), 5.0),
+        Figure(
+            "asgi_p99",
             f"ASGI, p99 of what is added, {ARRIVALS_PER_S} calls/s",
             "p99 of a thread's bare turn, and 2 ms",
             added / (turn + ADDED_S),
@@ -174,7 +184,7 @@ def _writes() -> Iterator[list[tuple[float, float]]]:
         Spool.append = append  # type: ignore[method-assign]
 
 
-def run() -> list[Ratio]:
+def run(_: Size = QUICK) -> list[Figure]:
     """Run every benchmark of the meter."""
     return [*one_by_one(), many_at_once(), *behind_asgi()]
 
@@ -200,7 +210,7 @@ def _in_turns(*works: Callable[[], object]) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in works]
     for _ in range(CALLS):
         for work, taken in zip(works, times, strict=True):
-            taken.append(_seconds(work))
+            taken.append(seconds(work))
     return times
 
 
@@ -208,12 +218,6 @@ def _against(times: list[float], base: list[float]) -> float:
     """Return the middle one of the ratios of medians, block by block of calls that took turns."""
     blocks = range(0, len(base), BLOCK)
     return median(median(times[at : at + BLOCK]) / median(base[at : at + BLOCK]) for at in blocks)
-
-
-def _seconds(work: Callable[[], object]) -> float:
-    started = perf_counter()
-    work()
-    return perf_counter() - started
 
 
 @contextmanager

@@ -5,10 +5,14 @@
 
 from __future__ import annotations
 
+import json
 import random
+import resource
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
-from time import perf_counter
 
 from usufruct_protocol.allocation import allocate
 from usufruct_protocol.eip712 import typed_digest
@@ -26,17 +30,19 @@ from usufruct_protocol.receipts import (
 from usufruct_protocol.signing import address_of, recover, sign_digest
 from usufruct_protocol.sumtree import NoteTree
 
-from benchmarks.ratio import Ratio, best_seconds, table
+from benchmarks.figure import Figure, best_seconds, seconds, table
+from benchmarks.size import QUICK, Size
+from toolchain.node import node_and_npm
 
 PURSES = 1_000_000
 BATCHES = (150, 1_000)
 TURNS = 200
+PEER_TIMEOUT_S = 3_600
 
 
-def note_tree() -> Ratio:
+def note_tree() -> Figure:
     """Build the tree of a million notes against a bare loop over the same number of hashes."""
-    draw = random.Random(1)
-    words = sorted(draw.getrandbits(160) << 96 | draw.randrange(1, 2**40) for _ in range(PURSES))
+    words = words_of(PURSES)
     leaf, node = bytes(33), bytes(88)
 
     def bare_hashes() -> None:
@@ -45,26 +51,59 @@ def note_tree() -> Ratio:
         for _ in range(PURSES):
             keccak256(node)
 
-    tree = best_seconds(lambda: NoteTree(words), repeats=2)
-    return Ratio(
-        "note tree, 1,000,000 notes",
-        "bare keccak loop, same hashes",
-        tree / best_seconds(bare_hashes, 2),
-        1.6,
-    )
+    tree, floor = [], []
+    for _ in range(3):
+        tree.append(best_seconds(lambda: NoteTree(words), 1))
+        floor.append(best_seconds(bare_hashes, 1))
+    work = f"note tree, {PURSES:,} notes, all proofs addressable"
+    return Figure("note_tree", work, "bare keccak loop, same hashes", min(tree) / min(floor), 1.6)
 
 
-def allocation() -> Ratio:
-    """Divide a pot among a million purses against one multiplication and one division each."""
+def peer_tree(notes: int) -> Figure:
+    """Build a tree of as many notes as npm's @openzeppelin/merkle-tree does."""
+    words = words_of(notes)
+    ours = best_seconds(lambda: NoteTree(words))
+    node, _ = node_and_npm()
+    script = Path(__file__).with_name("peer_tree.mjs")
+    # Its million notes take more memory than Node allows itself.
+    command = [str(node), "--max-old-space-size=6144", str(script), str(notes)]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PEER_TIMEOUT_S)
+    theirs = json.loads(answer.stdout)["seconds"]
+    work, against = f"note tree, {notes:,} notes", "npm @openzeppelin/merkle-tree"
+    return Figure("note_tree_peer", work, against, theirs / ours, 50, "higher")
+
+
+def words_of(count: int) -> list[int]:
+    """Return sorted words of notes to random payees."""
+    draw = random.Random(1)
+    return sorted(draw.getrandbits(160) << 96 | draw.randrange(1, 2**40) for _ in range(count))
+
+
+def allocation() -> list[Figure]:
+    """Divide a pot among a million purses, in a process of its own, whose memory can be told."""
+    command = [sys.executable, "-m", "benchmarks.protocol", "allocation"]
+    answer = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PEER_TIMEOUT_S)
+    found = json.loads(answer.stdout)
+    work = f"allocate to {PURSES:,} purses, exactly"
+    return [
+        Figure("allocation", work, "the floor division alone", found["exact"] / found["floor"], 6),
+        Figure("allocation_time", work, "", found["exact"], 1.5, unit="s"),
+        Figure("allocation_memory", work, "the whole process", found["peak_mb"], 500, unit="MB"),
+    ]
+
+
+def _allocation() -> dict[str, float]:
+    """Seconds of the exact division and of the floor division alone, and the peak of this process."""
     draw = random.Random(2)
     weights = [draw.randrange(1, 10**6) for _ in range(PURSES)]
     pot, total = 10**12 * ACCRUAL_SCALE + 7, sum(weights)
-    exact = best_seconds(lambda: allocate(pot, weights), repeats=2)
-    floor = best_seconds(lambda: [pot * weight // total for weight in weights], repeats=2)
-    return Ratio("allocate to 1,000,000 purses, exactly", "the floor division alone", exact / floor, 6)
+    exact = best_seconds(lambda: allocate(pot, weights))
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    floor = best_seconds(lambda: [pot * weight // total for weight in weights])
+    return {"exact": exact, "floor": floor, "peak_mb": peak_mb}
 
 
-def verification() -> list[Ratio]:
+def verification() -> list[Figure]:
     """Count a batch of receipts under one checkpoint against one signature recovery per receipt."""
     rows = []
     for size in BATCHES:
@@ -76,8 +115,11 @@ def verification() -> list[Ratio]:
             lambda: receipt_hashes(lane, records),  # noqa: B023
         )
         work = f"verify and count receipts, {size:,} per checkpoint"
-        rows.append(Ratio(work, "ECDSA recovery per receipt", ecdsa * size / batch, 20, "higher"))
-        rows.append(Ratio(work, "hashing the receipts alone", batch / hashing, 4))
+        recovered = ecdsa * size / batch
+        rows += [
+            Figure(f"verify_{size}", work, "ECDSA recovery per receipt", recovered, 20, "higher"),
+            Figure(f"verify_{size}_hashing", work, "hashing the receipts alone", batch / hashing, 4),
+        ]
     return rows
 
 
@@ -101,16 +143,14 @@ def _medians(*works: Callable[[], object]) -> list[float]:
     times: list[list[float]] = [[] for _ in works]
     for _ in range(TURNS):
         for work, taken in zip(works, times, strict=True):
-            started = perf_counter()
-            work()
-            taken.append(perf_counter() - started)
+            taken.append(seconds(work))
     return [median(taken) for taken in times]
 
 
-def run() -> list[Ratio]:
+def run(size: Size = QUICK) -> list[Figure]:
     """Measure every row."""
-    return [note_tree(), allocation(), *verification()]
+    return [*verification(), note_tree(), peer_tree(size.peer_notes), *allocation()]
 
 
 if __name__ == "__main__":
-    print(table(run()))
+    print(json.dumps(_allocation()) if sys.argv[1:] == ["allocation"] else table(run()))
