@@ -13,7 +13,10 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 from starlette.applications import Starlette
+from usufruct_oracle.wire_json import hexed
+from usufruct_protocol.bundle import LANES, unpack_lanes
 
 VECTOR = re.compile(r"/v1/epochs/(\d+)/attempts/(\d+)/vector")
 STALL_S = 20.0
@@ -22,7 +25,12 @@ Content = dict[str, Any]
 
 
 def censor(content: Content, _asked: int) -> Content | None:
-    """Leave the first lane out."""
+    """Count nothing new of the first two lanes, which everybody holds."""
+    return {**content, "lanes": [*content["finalized"][:2], *content["lanes"][2:]]}
+
+
+def erase(content: Content, _asked: int) -> Content | None:
+    """Leave out a lane that was counted before."""
     return {**content, "lanes": [None, *content["lanes"][1:]]}
 
 
@@ -58,8 +66,9 @@ def invent_a_chain(content: Content, _asked: int) -> Content | None:
 
 
 ABUSES: tuple[Callable[[Content, int], Content | None], ...] = (
-    contradict_itself,
     censor,
+    contradict_itself,
+    erase,
     hide,
     adopt,
     withhold,
@@ -68,10 +77,11 @@ ABUSES: tuple[Callable[[Content, int], Content | None], ...] = (
 )
 
 
-def install(index: int, size: int) -> None:
-    """Abuse every turn of signer `index` of `size`, each in another way."""
+def install(index: int, size: int, url: str, first: int) -> None:
+    """Abuse every turn of signer `index` of `size`, at `url`: each in another way, from the `first` on."""
     call = Starlette.__call__
     asked = itertools.count()
+    turns: dict[tuple[int, int], int] = {}
 
     @functools.wraps(call)
     async def abusing(self: Starlette, scope: Any, receive: Any, send: Any) -> None:
@@ -91,8 +101,9 @@ def install(index: int, size: int) -> None:
             await asyncio.sleep(STALL_S)
         body = b"".join(message.get("body", b"") for message in messages)
         if messages[0]["status"] == 200:
-            abuse = ABUSES[(epoch + attempt) % len(ABUSES)]
-            told = abuse(json.loads(body), turn)
+            number = turns.setdefault((epoch, attempt), len(turns))
+            abuse = ABUSES[(first + number) % len(ABUSES)]
+            told = abuse({**json.loads(body), "finalized": await finalized_heads(url, epoch - 1)}, turn)
             messages[0]["status"] = 404 if told is None else 200
             body = json.dumps(told or {}).encode()
         headers = [pair for pair in messages[0]["headers"] if pair[0] != b"content-length"]
@@ -101,3 +112,21 @@ def install(index: int, size: int) -> None:
         await send({"type": "http.response.body", "body": body})
 
     Starlette.__call__ = abusing  # type: ignore[method-assign]
+
+
+async def finalized_heads(url: str, epoch: int) -> list[Content | None]:
+    """How far the lanes were counted in an epoch, as a vector says it; nothing before the first."""
+    async with httpx.AsyncClient(trust_env=False) as client:
+        answer = await client.get(f"{url}/v1/epochs/{epoch}/bundle/{LANES}")
+    heads = unpack_lanes(answer.content) if answer.status_code == 200 else ()
+    return [
+        head
+        and {
+            "lane": hexed(head.lane),
+            "count": head.count,
+            "cumulative_units": str(head.cumulative_units),
+            "receipts_root": hexed(head.receipts_root),
+            "signature": None,
+        }
+        for head in heads
+    ]
