@@ -82,7 +82,11 @@ def test_a_key_file_that_is_none_is_refused_and_not_shown(content: str, tmp_path
 
 
 @pytest.mark.parametrize(
-    "text", ["", "age1nobody", "AGE-SECRET-KEY-1X", "ssh-ed25519 AAAA", ALICE.recipient[:-1]]
+    "text",
+    [
+        *("", "age1nobody", "AGE-SECRET-KEY-1X", "ssh-ed25519 AAAA"),
+        pytest.param(ALICE.recipient[:-1], id="a character short"),
+    ],
 )
 def test_what_is_no_recipient_is_refused(text: str) -> None:
     with pytest.raises(InputRejected, match="no age recipient"):
