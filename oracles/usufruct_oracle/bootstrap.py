@@ -236,12 +236,10 @@ def bootstrap(settings: Settings) -> Node:
         acks = Acknowledging(
             store, access.domain_separator, access.signer, status.head_time_s, adoption.finalized_head
         )
-        bundle_key = SealingKey.load_or_make(settings.bundle_key_file)
-        announcing = (
-            None
-            if access.signer is None
-            else Announcing(access.domain_separator, access.signer, bundle_key.recipient)
-        )
+        announcing = None
+        if access.signer is not None:
+            bundle_key = SealingKey.load_or_make(settings.bundle_key_file)
+            announcing = Announcing(access.domain_separator, access.signer, bundle_key.recipient)
         health = Health(status, store, free_bytes_beside(settings.database))
         metrics.watch(StatusCollector(status, store, health.free_bytes))
         http = NodeHttp(
