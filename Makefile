@@ -73,7 +73,7 @@ test-litellm: setup $(LITELLM_ENVIRONMENT) ## The hook inside a real LiteLLM pro
 	$(PY) -m pytest tests/integration/test_meter_litellm.py $(TEST_ARGS)
 
 .PHONY: test-scale
-test-scale: $(SCALE_ENVIRONMENT) ## The archive, and its sums on ClickHouse (1.4 GB of its own, half a minute)
+test-scale: $(SCALE_ENVIRONMENT) $(NODE_PACKAGES) ## The archive, and its sums on ClickHouse (1.4 GB of its own, half a minute)
 	.venv-scale/bin/python -m pytest tests/scale $(TEST_ARGS)
 
 .PHONY: lint

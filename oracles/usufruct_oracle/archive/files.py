@@ -204,6 +204,9 @@ class Archive:
         except UsufructError:
             raise
         except Exception as error:  # whatever pyarrow and json make of bytes that they do not know
+            # pyarrow calls damage an OSError, too, but without a number of the system's.
+            if isinstance(error, OSError) and error.errno is not None:
+                raise Transient(f"{path}: {error.strerror}") from error
             raise _damaged(path, str(error)) from error
         if path != self.path(table, found.span.epoch, found.span.lane):
             raise _damaged(path, f"holds epoch {found.span.epoch} of lane 0x{found.span.lane.hex()}")
