@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from typer.testing import CliRunner
 from usufruct_oracle.bundle_folder import BundleFolder
@@ -111,6 +114,56 @@ def test_a_node_killed_in_mid_epoch_gets_what_it_missed(here: Committee) -> None
     lane = f"/v1/lanes/0x{here.lanes[0].address.hex()}"
     network.wait_until("it holds all receipts", lambda: network.get(away, lane).json()["count"] == 3)
     here.wait_paid(2)
+
+
+@contextmanager
+def copying(port: int, honest_url: str, index: int) -> Iterator[list[str]]:
+    """Stand for a signer that stores nothing: it shows another's vote, proof and all, as its own."""
+    copied: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            answer = httpx.get(honest_url + self.path, trust_env=False) if "/vote" in self.path else None
+            is_there = answer is not None and answer.status_code == 200
+            body = json.dumps({**answer.json(), "signer_index": index}) if answer and is_there else "{}"
+            copied.extend([body] * is_there)
+            self.send_response(200 if is_there else 404)
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_: Any) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield copied
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def test_inv_46_nobody_signs_for_a_signer_that_only_says_it_holds_the_bundle(here: Committee) -> None:
+    network, epoch = here.network, 3
+    first, second = proposer(epoch, 0), proposer(epoch, 1)
+    idle, away = proposer(epoch, 2), proposer(epoch, 3)
+    meter_everyone(here, epoch)
+    network.stop(idle, away)
+    with copying(network.ports[idle], network.urls[first], idle) as copied:
+        here.close_period(epoch)
+        network.wait_until("votes are copied", lambda: len(copied) >= 10)
+        votes = [network.get(index, f"/v1/epochs/{epoch}/attempts/0/vote") for index in (first, second)]
+        assert [vote.json()["signature"] for vote in votes] == [None, None]
+        assert len({vote.json()["bundle_hash"] for vote in votes}) == 1
+        for index in (first, second):
+            assert rows(here, index, f"SELECT count(*) FROM signed WHERE epoch = {epoch}") == [(0,)]
+            assert here.log_of(index).count("does not prove that it holds its bundle") == 3
+    network.start(away)  # the third that does hold it
+    assert here.wait_final(epoch).report.attempt == 0
+    network.start(idle)
+    here.wait_known_final(idle, epoch)
 
 
 @pytest.fixture
