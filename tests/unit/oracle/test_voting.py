@@ -5,15 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from contextlib import suppress
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from usufruct_oracle import epoch_store
@@ -29,7 +26,6 @@ from usufruct_protocol.eip712 import epoch_report_hash, typed_digest
 from usufruct_protocol.errors import Transient
 from usufruct_protocol.signing import LocalSigner, Signer, address_of, recover, sign_digest
 
-from tests.unit.oracle.conftest import NewStore
 from tests.unit.oracle.conftest import NewStore
 from tests.unit.oracle.guard_kit import Machine, guards
 from tests.unit.oracle.lane_kit import DOMAIN
@@ -323,42 +319,6 @@ def test_inv_44_a_held_node_votes_and_waits_and_signs_once(
         said.votes = {index: vote(index, mine) for index in (0, 2, 3)}
         held.advance(context(), mine)
     assert signer.asked == [typed_digest(DOMAIN, stored(1).report_hash)]
-
-
-steps = st.lists(
-    st.tuples(st.integers(0, 3), st.sampled_from([b"\xbb" * 32, b"\xcc" * 32]), st.booleans(), st.booleans()),
-    max_size=14,
-)
-
-
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=steps)
-def test_inv_24_and_44_whatever_is_held_or_down_one_report_per_attempt_in_order(
-    new_store: NewStore, tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, bytes, bool, bool]]
-) -> None:
-    """Any attempts, any reports, held or not, signer up or down, the node started again before each step."""
-    store, said, signer, machine = new_store(), Said(), Signing(), Machine()
-    folder = tmp_path_factory.mktemp("node")
-    with store.write() as db:
-        epoch_store.set_signing_floor(db, 1)
-    attempt_of = {
-        typed_digest(DOMAIN, stored(attempt, bundle).report_hash): attempt
-        for attempt in range(4)
-        for bundle in (b"\xbb" * 32, b"\xcc" * 32)
-    }
-    for attempt, bundle, is_held, is_down in steps:
-        mine = stored(attempt, bundle)
-        said.votes = {index: vote(index, mine) for index in (0, 2, 3)}
-        signer.is_down = is_down
-        machine.clock_s = machine.head_s + (5_000 if is_held else 0)
-        with suppress(Transient):
-            voter(store, said, folder, signer, machine).advance(context(), mine)
-    asked = list(dict.fromkeys(signer.asked))
-    attempts = [attempt_of[digest] for digest in asked]
-    assert attempts == sorted(set(attempts))  # one report per attempt, attempts only go up
-    with store.read() as db:
-        kept = db.execute("SELECT report_hash FROM signed ORDER BY attempt").fetchall()
-    assert [typed_digest(DOMAIN, row[0]) for row in kept] == asked
 
 
 steps = st.lists(
