@@ -98,7 +98,7 @@ bench-record: setup ## The same at full size, an hour on a quiet machine; writes
 	$(PY) -m benchmarks --full --record $(BENCH_ARGS)
 
 .PHONY: soak
-soak: setup ## A million recorded-shape receipts through a node's HTTP (SOAK_ARGS="--receipts 10000000")
+soak: setup ## Three million recorded-shape receipts through a node's HTTP (SOAK_ARGS="--receipts 10000000")
 	$(PY) -m benchmarks.soak $(SOAK_ARGS)
 
 .PHONY: replay
