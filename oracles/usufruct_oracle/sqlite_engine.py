@@ -137,6 +137,11 @@ class SqliteEngine:
         try:
             yield
         except sqlite3.OperationalError as error:
+            # No such table or column: waiting mends nothing.
+            if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
+                raise InvariantBroken(
+                    f"database {self.name}: {error}", hint="was it made by another version?"
+                ) from error
             raise Transient(f"database {self.name}: {error}", hint="check free space and the disk") from error
         except sqlite3.IntegrityError as error:
             raise InvariantBroken(f"database {self.name}: {error}") from error

@@ -62,6 +62,11 @@ def test_a_damaged_file_halts_the_node_and_says_what_to_do(tmp_path: Path, lane:
     assert "restore" in caught.value.hint
 
 
+def test_a_schema_that_lacks_something_is_not_waited_for(store: Store) -> None:
+    with pytest.raises(InvariantBroken, match="no such column: nowhere"), store.read() as db:
+        db.execute("SELECT nowhere FROM lanes")
+
+
 def use_everything(path: Path) -> None:
     store = Store(path, exclusive=True)
     try:
