@@ -7,7 +7,7 @@ be missing or counted twice.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from typing import Any, Final, Protocol
@@ -126,17 +126,15 @@ class PythonEngine:
 
     def record_sums(self, files: Sequence[ArchiveFile], first: int, last: int) -> list[RecordSum]:
         """Return the sums over files of usage, ascending, by the rule that reports count by."""
-        by_license: dict[int, tuple[dict[bytes, int], dict[bytes, int]]] = {}
+        by_license: dict[int, list[ArchiveFile]] = {}
         for file in files:
-            entries, weights = by_license.setdefault(file.span.license_id, ({}, {}))
-            for tags, each in _batches(file, ("record_tag", "weight")):
-                _add(entries, zip(tags, repeat(1)))
-                _add(weights, zip(tags, each, strict=True))
-        return sorted(
-            RecordSum(license_id, tag, entries[tag], weights[tag])
-            for license_id, (entries, weights) in by_license.items()
-            for tag in weights
-        )
+            by_license.setdefault(file.span.license_id, []).append(file)
+        sums = []
+        for license_id, own in by_license.items():
+            entries = count_usage(zip(tags, repeat(1)) for tags, _ in _usage(own))
+            weights = count_usage(zip(tags, each, strict=True) for tags, each in _usage(own))
+            sums += [RecordSum(license_id, tag, entries[tag], weights[tag]) for tag in weights]
+        return sorted(sums)
 
 
 _LANE_COLUMNS: Final = (
@@ -152,17 +150,20 @@ _LANE_COLUMNS: Final = (
 _DAMAGED: Final = "delete the file and run `archive write` again; a server is loaded again by itself"
 
 
-def _add(total: dict[bytes, int], entries: Iterable[tuple[bytes, int]]) -> None:
-    for tag, weight in count_usage([entries]).items():
-        total[tag] = total.get(tag, 0) + weight
+def _usage(files: Iterable[ArchiveFile]) -> Iterator[list[list[Any]]]:
+    for file in files:
+        yield from _batches(file, ("record_tag", "weight"))
 
 
-def _batches(file: ArchiveFile, columns: Sequence[str]) -> Iterable[list[list[Any]]]:
+def _batches(file: ArchiveFile, columns: Sequence[str]) -> Iterator[list[list[Any]]]:
     import pyarrow.parquet
 
-    with pyarrow.parquet.ParquetFile(file.path, page_checksum_verification=True) as opened:
-        for batch in opened.iter_batches(columns=list(columns)):
-            yield [batch.column(name).to_pylist() for name in columns]
+    try:
+        with pyarrow.parquet.ParquetFile(file.path, page_checksum_verification=True) as opened:
+            for batch in opened.iter_batches(columns=list(columns)):
+                yield [batch.column(name).to_pylist() for name in columns]
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InputRejected(f"{file.path}: {error}", hint=_DAMAGED) from error
 
 
 def _check_size(files: Sequence[ArchiveFile]) -> None:
