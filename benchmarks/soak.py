@@ -122,11 +122,10 @@ def figures(receipts: int, samples: Samples, taken: float) -> list[Figure]:
     work = f"soak: {receipts:,} receipts of recorded shape over HTTP"
     first = max(memory for count, memory in samples if count <= receipts / 2)
     last = max(memory for count, memory in samples if count > receipts / 2)
+    goal = GROWTH if receipts >= RECEIPTS else None  # before that the page cache is still filling
     return [
         Figure("soak_memory", f"{work}, most memory", "", max(first, last), LIMIT_MB, unit="MB"),
-        Figure(
-            "soak_growth", f"{work}, memory in the second half", "in the first half", last / first, GROWTH
-        ),
+        Figure("soak_growth", f"{work}, memory in the second half", "in the first half", last / first, goal),
         Figure("soak_speed", f"{work}, senders on the same cores", "", receipts / taken, None, unit="/s"),
     ]
 

@@ -47,10 +47,11 @@ def test_a_short_soak_counts_every_receipt_and_sees_the_node_s_memory() -> None:
 
 
 def test_a_node_whose_memory_grows_fails_the_soak() -> None:
-    steady = [(0.0, 50.0), (40.0, 100.0), (60.0, 104.0), (100.0, 103.0)]
-    growing = [(0.0, 50.0), (40.0, 100.0), (60.0, 110.0), (100.0, 150.0)]
-    assert all(row.is_met for row in soak.figures(100, steady, 1.0))
-    assert not all(row.is_met for row in soak.figures(100, growing, 1.0))
+    sent = float(soak.RECEIPTS)
+    steady = [(0.0, 50.0), (0.4 * sent, 100.0), (0.6 * sent, 104.0), (sent, 103.0)]
+    growing = [(0.0, 50.0), (0.4 * sent, 100.0), (0.6 * sent, 110.0), (sent, 150.0)]
+    assert all(row.is_met for row in soak.figures(soak.RECEIPTS, steady, 1.0))
+    assert not all(row.is_met for row in soak.figures(soak.RECEIPTS, growing, 1.0))
 
 
 def test_the_curve_stays_within_its_picture() -> None:
