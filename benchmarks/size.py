@@ -16,7 +16,7 @@ class Size:
     epoch_purses: int
 
 
-QUICK = Size("quick", peer_notes=20_000, proof_notes=100_000, epoch_receipts=100_000, epoch_purses=20_000)
+QUICK = Size("quick", peer_notes=20_000, proof_notes=100_000, epoch_receipts=200_000, epoch_purses=20_000)
 FULL = Size(
     "full", peer_notes=1_000_000, proof_notes=1_000_000, epoch_receipts=10_000_000, epoch_purses=1_000_000
 )
