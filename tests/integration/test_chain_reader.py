@@ -207,8 +207,8 @@ def test_polling_asks_for_the_head_only(here: World, monkeypatch: pytest.MonkeyP
     reader = here.reader
     state = reader.settlement_state(reader.head().hash)
     requests: list[bytes] = []
-    provider = reader.contracts.w3.provider
-    original = provider._make_request  # type: ignore[attr-defined]
+    (provider,) = reader.contracts.w3.provider.providers  # type: ignore[attr-defined]
+    original = provider._make_request
     monkeypatch.setattr(
         provider, "_make_request", lambda *given: requests.append(given[1]) or original(*given)
     )
