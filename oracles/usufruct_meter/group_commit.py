@@ -37,6 +37,7 @@ class GroupCommit:
         self._lane = lane
         self._waiting: SimpleQueue[_Waiter | None] = SimpleQueue()
         self._is_closed = False
+        self._gate = threading.Lock()  # nothing is handed over behind the mark that ends the thread
         self._thread = threading.Thread(target=self._write, name="usufruct-meter", daemon=True)
         self._thread.start()
 
@@ -48,10 +49,11 @@ class GroupCommit:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + _ELSEWHERE_TIMEOUT_S
         while True:
-            if self._is_closed:
-                raise LaneClosed("metering is closed", hint="open it again")
             waiter: asyncio.Future[SignedReceipt] = loop.create_future()
-            self._waiting.put((call, waiter, loop))
+            with self._gate:
+                if self._is_closed:
+                    raise LaneClosed("metering is closed", hint="open it again")
+                self._waiting.put((call, waiter, loop))
             try:
                 return await waiter
             except MeteredElsewhere:
@@ -61,8 +63,9 @@ class GroupCommit:
 
     def close(self) -> None:
         """Finish what was handed over and stop the thread."""
-        self._is_closed = True
-        self._waiting.put(None)
+        with self._gate:
+            self._is_closed = True
+            self._waiting.put(None)
         self._thread.join()
 
     def _write(self) -> None:
