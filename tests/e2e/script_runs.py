@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -39,6 +40,7 @@ class ScriptRun:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=_hear_ctrl_c,
             )
 
     def finish(self, timeout_s: float) -> Finished:
@@ -83,3 +85,8 @@ class ScriptRun:
     def left_behind(self) -> list[str]:
         """Temporary files and folders that were not removed."""
         return [entry.name for entry in self.folder.iterdir() if entry not in (self.log, self._json)]
+
+
+def _hear_ctrl_c() -> None:
+    """As in a person's shell: what was started in the background of a script ignores SIGINT from birth."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
