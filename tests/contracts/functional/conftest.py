@@ -38,17 +38,21 @@ def quick_collection():
 @pytest.fixture(scope="session", autouse=True)
 def patient_lookup():
     """A busy dev chain counts a transaction a moment before it can show it; Brownie would call it dropped."""
-    look_up = brownie.web3.eth.get_transaction
 
-    def get_transaction(transaction_hash):
-        for _ in range(600):
-            try:
-                return look_up(transaction_hash)
-            except TransactionNotFound:
-                time.sleep(0.05)
-        return look_up(transaction_hash)
+    def patient(look_up):
+        def found(transaction_hash):
+            for _ in range(600):
+                try:
+                    return look_up(transaction_hash)
+                except TransactionNotFound:
+                    time.sleep(0.05)
+            return look_up(transaction_hash)
 
-    brownie.web3.eth.get_transaction = get_transaction
+        return found
+
+    eth = brownie.web3.eth
+    eth.get_transaction = patient(eth.get_transaction)
+    eth.get_transaction_receipt = patient(eth.get_transaction_receipt)
 
 
 @pytest.fixture(autouse=True)
