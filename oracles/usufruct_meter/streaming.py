@@ -31,8 +31,9 @@ END: Final = "end"
 _MAX_EVENT_BYTES: Final = 1024 * 1024
 _MAX_TRIES: Final = 64
 _UNIT_BITS: Final = 48
-# Atomic, so that \r\n is one line end and never two.
-_EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+# Atomic, so that \r\n is one line end and never two; the \n of a \r that came last may be still to come.
+_EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r(?!\Z))")
+_ENDS_IN_CR: Final = re.compile(rb"(?>\r\n|\n|\r)\r\Z")
 _LINE_END: Final = re.compile(rb"\n")
 _COMMENT: Final = re.compile(r"^: usage-receipt ([\w-]+)(?: ([0-9a-f]{64}))?$", re.MULTILINE | re.ASCII)
 _IS_LAST_EVENT: Final = re.compile(
@@ -244,5 +245,5 @@ class _Events:
         pending, self._pending = self._pending, b""
         if not pending:
             return []
-        self.is_at_boundary = False
+        self.is_at_boundary = _ENDS_IN_CR.search(pending) is not None
         return [pending]

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from usufruct_meter.call import Call
 from usufruct_meter.counting import RULES
@@ -123,6 +123,7 @@ def test_tokens_are_those_that_the_server_reports(lane: Lane, shape: str) -> Non
     cuts=st.lists(st.integers(0, 1500), max_size=12).map(sorted),
     line_end=st.sampled_from([b"\n", b"\r\n", b"\r"]),
 )
+@example(shape="anthropic", cuts=[150, 570], line_end=b"\r\n")  # between the last \r and its \n
 def test_inv_47_however_a_stream_is_cut_it_arrives_whole_and_its_receipts_sum_to_its_tokens(
     lane: Lane, shape: str, cuts: list[int], line_end: bytes
 ) -> None:
