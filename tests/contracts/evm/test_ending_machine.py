@@ -99,9 +99,12 @@ class UntilTheEnd(RuleBasedStateMachine):
     @rule(split=st.sampled_from(SPLITS), cap=st.sampled_from([1, 100, 10**6]))
     def accept(self, split: tuple[int, ...], cap: int) -> None:
         terms = dict(zip(NAMES, split, strict=True))
-        number = self.world.accept(
-            max_charge_per_epoch=cap, ends_at=self.world.evm.timestamp + 10**9, **terms
-        )
+        terms |= {"max_charge_per_epoch": cap, "ends_at": self.world.evm.timestamp + 10**9}
+        if self.closed:
+            with pytest.raises(Reverted, match="LicenseRegistry_SettlementStopped"):
+                self.world.accept(**terms)
+            return
+        number = self.world.accept(**terms)
         lanes = [account(f"lane {number} {position}") for position in range(2)]
         for key in lanes:
             registration = self.world.lane(number, key)
