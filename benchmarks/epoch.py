@@ -17,16 +17,16 @@ from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 
-from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.context import Base, EpochContext
-from usufruct_oracle.epoch_store import Cutoff, StoredReport
-from usufruct_oracle.freezing import freeze, frozen_view
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.peer_auth import PeerAuth
-from usufruct_oracle.peers import Peers
-from usufruct_oracle.reporting import Reporting
-from usufruct_oracle.rosters import Rosters
-from usufruct_oracle.store import Store
+from usufruct_oracle.epochs.freezing import freeze, frozen_view
+from usufruct_oracle.epochs.reporting import Reporting
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.peers.auth import PeerAuth
+from usufruct_oracle.peers.client import Peers
+from usufruct_oracle.peers.rosters import Rosters
+from usufruct_oracle.storage import epoch_store, lane_store
+from usufruct_oracle.storage.epoch_store import Cutoff, StoredReport
+from usufruct_oracle.storage.store import Store
 from usufruct_oracle.wire_json import Vector
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.chain_state import ChainState, LaneState, LicenseState, MeterKind

@@ -15,7 +15,7 @@ from struct import Struct
 from time import perf_counter
 
 import httpx
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.receipts import Checkpoint, LaneFrontier, receipt_hashes

@@ -15,20 +15,20 @@ import uvicorn
 from usufruct_chain.connection import connect
 from usufruct_chain.contracts import Contracts
 from usufruct_chain.deployment import Deployment
-from usufruct_oracle import lane_store
-from usufruct_oracle.acknowledging import Acknowledging
-from usufruct_oracle.chain_client import ChainClient
-from usufruct_oracle.connections import Connections, server_settings
-from usufruct_oracle.http import NodeHttp
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.chain.client import ChainClient
+from usufruct_oracle.chain.registry import Registry
+from usufruct_oracle.http.app import NodeHttp
+from usufruct_oracle.http.connections import Connections, server_settings
+from usufruct_oracle.intake.acknowledging import Acknowledging
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.intake.writer import IntakeWriter
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.peer_auth import PeerAuth
-from usufruct_oracle.peers import Peers
-from usufruct_oracle.registry import Registry
-from usufruct_oracle.rosters import Rosters
+from usufruct_oracle.peers.auth import PeerAuth
+from usufruct_oracle.peers.client import Peers
+from usufruct_oracle.peers.rosters import Rosters
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.chain_state import LaneState
 from usufruct_protocol.receipts import settlement_domain
 from usufruct_protocol.signing import address_of

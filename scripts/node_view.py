@@ -6,8 +6,8 @@ from types import TracebackType
 from typing import Final, Self
 
 from usufruct_chain.signatures import settlement_domain
-from usufruct_oracle.peer_auth import PeerAuth
-from usufruct_oracle.peers import Peer, fetch_bundle
+from usufruct_oracle.peers.auth import PeerAuth
+from usufruct_oracle.peers.client import Peer, fetch_bundle
 from usufruct_protocol.bundle import LANES, WORDS, unpack_lanes, unpack_words
 from usufruct_protocol.errors import Transient
 from usufruct_protocol.merkle import padded_root

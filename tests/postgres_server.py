@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 import psycopg
-from usufruct_oracle.database import PostgresUrl
+from usufruct_oracle.storage.database import PostgresUrl
 
 from scripts.network import die_with_parent
 

@@ -17,42 +17,42 @@ from usufruct_chain.sender import Sender
 from usufruct_chain.signatures import settlement_domain
 from usufruct_protocol.signing import ZERO_ADDRESS, Signer, checksum_address
 
-from usufruct_oracle.accusations import Accusations
-from usufruct_oracle.acknowledging import Acknowledging
-from usufruct_oracle.adoption import Adoption
-from usufruct_oracle.approvals import Approvals
-from usufruct_oracle.audit_sources import BundleSources
-from usufruct_oracle.bundle_keys import Announcing
-from usufruct_oracle.chain_client import ChainClient
-from usufruct_oracle.dispute_chain import DisputeClient
-from usufruct_oracle.disputes import Disputes
-from usufruct_oracle.epoch import EpochLoop
-from usufruct_oracle.gas_watch import GasWatch
-from usufruct_oracle.guards import Guards, Surroundings
-from usufruct_oracle.health import Health, free_bytes_beside
-from usufruct_oracle.http import NodeHttp
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.intake_writer import IntakeWriter
-from usufruct_oracle.keys import close_signer, open_signer
-from usufruct_oracle.lane_sync import LaneSync
+from usufruct_oracle.audit.sources import BundleSources
+from usufruct_oracle.bundles.keys import Announcing
+from usufruct_oracle.bundles.sealing import SealingKey
+from usufruct_oracle.chain.client import ChainClient
+from usufruct_oracle.chain.disputes import DisputeClient
+from usufruct_oracle.chain.gas_watch import GasWatch
+from usufruct_oracle.chain.registry import Registry
+from usufruct_oracle.chain.sending import open_sender
+from usufruct_oracle.disputes.accusations import Accusations
+from usufruct_oracle.disputes.answers import Disputes
+from usufruct_oracle.epoch_loop import EpochLoop
+from usufruct_oracle.epochs.adoption import Adoption
+from usufruct_oracle.epochs.payment import Payment
+from usufruct_oracle.epochs.reporting import Reporting
+from usufruct_oracle.epochs.submission import Stagger, Submission
+from usufruct_oracle.epochs.vectors import Vectors
+from usufruct_oracle.epochs.voting import Voting
+from usufruct_oracle.guards.approvals import Approvals
+from usufruct_oracle.guards.gate import Guards, Surroundings
+from usufruct_oracle.http.app import NodeHttp
+from usufruct_oracle.http.health import Health, free_bytes_beside
+from usufruct_oracle.http.operator import operator_app
+from usufruct_oracle.http.status_metrics import StatusCollector
+from usufruct_oracle.intake.acknowledging import Acknowledging
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.intake.lane_sync import LaneSync
+from usufruct_oracle.intake.writer import IntakeWriter
+from usufruct_oracle.keys.node_key import close_signer, open_signer
 from usufruct_oracle.logs import Redactor, secrets_of
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.operator_http import operator_app
-from usufruct_oracle.payment import Payment
-from usufruct_oracle.peer_auth import PeerAuth
-from usufruct_oracle.peers import Peers
-from usufruct_oracle.registry import Registry
-from usufruct_oracle.reporting import Reporting
-from usufruct_oracle.rosters import Rosters
-from usufruct_oracle.sealing import SealingKey
-from usufruct_oracle.sending import open_sender
+from usufruct_oracle.peers.auth import PeerAuth
+from usufruct_oracle.peers.client import Peers
+from usufruct_oracle.peers.rosters import Rosters
 from usufruct_oracle.settings import Settings
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.status_metrics import StatusCollector
-from usufruct_oracle.store import Store, schema_version
-from usufruct_oracle.submission import Stagger, Submission
-from usufruct_oracle.vectors import Vectors
-from usufruct_oracle.voting import Voting
+from usufruct_oracle.storage.store import Store, schema_version
 
 _PATIENCE_POLLS = 10
 _PATIENCE_TIMEOUTS = 4

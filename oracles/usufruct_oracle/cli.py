@@ -13,12 +13,11 @@ import typer
 from usufruct_chain.onchain import SubmittedReport
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 
-from usufruct_oracle import epoch_store
-from usufruct_oracle.archive_commands import archive_app
-from usufruct_oracle.audit_command import audit
 from usufruct_oracle.bootstrap import Reading, bootstrap, open_reading
-from usufruct_oracle.bundle_commands import bundle_app
-from usufruct_oracle.console import (
+from usufruct_oracle.commands.archive import archive_app
+from usufruct_oracle.commands.audit import audit
+from usufruct_oracle.commands.bundles import bundle_app
+from usufruct_oracle.commands.console import (
     DEFAULT_CONFIG,
     NEEDS_A_PERSON,
     ConfigOption,
@@ -28,16 +27,17 @@ from usufruct_oracle.console import (
     reported,
     say,
 )
-from usufruct_oracle.dispute_commands import dispute_app
-from usufruct_oracle.epoch_store import StoredReport
-from usufruct_oracle.guard_commands import approve, guards
-from usufruct_oracle.key_commands import key_app
+from usufruct_oracle.commands.disputes import dispute_app
+from usufruct_oracle.commands.guards import approve, guards
+from usufruct_oracle.commands.keys import key_app
+from usufruct_oracle.commands.quarantine import quarantine_app
+from usufruct_oracle.commands.setup import init, peers_command, preflight_command
 from usufruct_oracle.logs import LogFormat, Redactor, secrets_of
 from usufruct_oracle.logs import configure as configure_logs
-from usufruct_oracle.quarantine_commands import quarantine_app
 from usufruct_oracle.runner import run as run_node
 from usufruct_oracle.settings import Settings
-from usufruct_oracle.setup_commands import init, peers_command, preflight_command
+from usufruct_oracle.storage import epoch_store
+from usufruct_oracle.storage.epoch_store import StoredReport
 from usufruct_oracle.wire_json import hexed, report_json
 
 app = typer.Typer(

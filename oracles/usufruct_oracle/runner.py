@@ -12,11 +12,11 @@ import uvicorn
 from usufruct_protocol.errors import ConfigInvalid, InvariantBroken, Transient, UsufructError
 
 from usufruct_oracle.bootstrap import Node
-from usufruct_oracle.connections import Connections, server_settings
-from usufruct_oracle.epoch import EpochLoop
-from usufruct_oracle.gas_watch import GasWatch
+from usufruct_oracle.chain.gas_watch import GasWatch
+from usufruct_oracle.epoch_loop import EpochLoop
+from usufruct_oracle.http.connections import Connections, server_settings
+from usufruct_oracle.http.operator import OperatorServer
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.operator_http import OperatorServer
 from usufruct_oracle.status import NodeStatus
 
 _log = logging.getLogger(__name__)

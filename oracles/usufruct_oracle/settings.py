@@ -14,9 +14,9 @@ from typing import Any, Final
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 from usufruct_protocol.signing import parse_address
 
-from usufruct_oracle.database import POSTGRES_SCHEMES, Location, PostgresUrl
-from usufruct_oracle.guard_limits import GuardLimits
-from usufruct_oracle.serving import Serving
+from usufruct_oracle.guards.limits import GuardLimits
+from usufruct_oracle.http.serving import Serving
+from usufruct_oracle.storage.database import POSTGRES_SCHEMES, Location, PostgresUrl
 
 _REQUIRED: Final = ("rpc_url", "deployment", "database", "peers", "attempt_seconds")
 _OPTIONAL: Final[Mapping[str, Any]] = {

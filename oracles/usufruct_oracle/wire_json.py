@@ -16,7 +16,7 @@ from usufruct_protocol.money import check_uint
 from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.report_types import EpochReport, ReportLine
 
-from usufruct_oracle.lane_store import SignedCheckpoint
+from usufruct_oracle.signed_checkpoint import SignedCheckpoint
 
 _AMOUNTS: Final = frozenset({"notes_total", "reserve_total", "cumulative_units", "charge"})
 

@@ -26,8 +26,8 @@ from typing import Any
 import requests.adapters
 from starlette.applications import Starlette
 from usufruct_chain import artifacts
-from usufruct_oracle.chain_client import ChainClient
-from usufruct_oracle.peers import Peer
+from usufruct_oracle.chain.client import ChainClient
+from usufruct_oracle.peers.client import Peer
 from usufruct_protocol.keccak import keccak256
 
 QUESTIONS = ("frozen", "vector", "vote", "batches", "evidence", "roster", "manifest", "file")

@@ -16,15 +16,15 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
-from usufruct_oracle.connections import Connections, server_settings
-from usufruct_oracle.health import Health
-from usufruct_oracle.large_answers import LargeAnswers
+from usufruct_oracle.http.connections import Connections, server_settings
+from usufruct_oracle.http.health import Health
+from usufruct_oracle.http.large_answers import LargeAnswers
+from usufruct_oracle.http.operator import OperatorServer, operator_app
+from usufruct_oracle.http.problems import on_usufruct_error
+from usufruct_oracle.http.request_body import read_body
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.operator_http import OperatorServer, operator_app
-from usufruct_oracle.problems import on_usufruct_error
-from usufruct_oracle.request_body import read_body
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.errors import ConfigInvalid, UsufructError
 
 HOST = "127.0.0.1"
@@ -166,7 +166,7 @@ def test_the_second_request_of_a_connection_has_the_same_clock() -> None:
 
 
 def test_a_body_that_stops_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usufruct_oracle.request_body.FIRST_BYTES_S", TIMEOUT_S)
+    monkeypatch.setattr("usufruct_oracle.http.request_body.FIRST_BYTES_S", TIMEOUT_S)
     with serving() as server, server.connect() as client:
         client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nabc")
         assert b"408 Request Timeout" in received(client, b'"code":"too_slow"')
@@ -185,7 +185,7 @@ def test_a_client_that_leaves_in_its_body_has_sent_nothing() -> None:
 
 @pytest.mark.parametrize("path", ["/large", "/in-parts"])
 def test_an_answer_nobody_reads_is_dropped(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usufruct_oracle.connections.MIN_BYTES_PER_S", LARGE * 4)
+    monkeypatch.setattr("usufruct_oracle.http.connections.MIN_BYTES_PER_S", LARGE * 4)
     with serving() as server, server.connect(receive_bytes=4096) as client:
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         wait_until(lambda: server.refused("too_slow") == 1)
@@ -227,7 +227,7 @@ def test_a_burst_takes_no_more_places_than_there_are() -> None:
 
 
 def test_one_sender_gets_so_many_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usufruct_oracle.connections.is_trusted", lambda host, _trusted: host != HOST)
+    monkeypatch.setattr("usufruct_oracle.http.connections.is_trusted", lambda host, _trusted: host != HOST)
     with serving(max_of_one=3) as server, ExitStack() as stack:
         for _ in range(5):
             stack.enter_context(server.connect())

@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 from typer.testing import CliRunner
-from usufruct_oracle.bundle_folder import BundleFolder
+from usufruct_oracle.bundles.folder import BundleFolder
+from usufruct_oracle.bundles.sealing import SealingKey, seal
 from usufruct_oracle.cli import app
-from usufruct_oracle.sealing import SealingKey, seal
 from usufruct_protocol.bundle import PUBLIC_FILES, RESTRICTED_FILES
 from usufruct_protocol.chain_state import MeterKind
 

@@ -14,8 +14,8 @@ import httpx
 import pytest
 from usufruct_chain import calls
 from usufruct_chain.onchain import SubmittedReport
-from usufruct_oracle.peer_auth import PeerAuth
-from usufruct_oracle.sealing import NotOpened, SealingKey
+from usufruct_oracle.bundles.sealing import NotOpened, SealingKey
+from usufruct_oracle.peers.auth import PeerAuth
 from usufruct_protocol.bundle import ACCRUALS, LANES, WORDS, manifest_hash, unpack_lanes, unpack_words
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256

@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner
 from usufruct_chain.onchain import SubmittedReport
 from usufruct_oracle.cli import app
-from usufruct_oracle.keystore import make_passphrase, read_passphrase, write_keystore, write_plain_key
+from usufruct_oracle.keys.keystore import make_passphrase, read_passphrase, write_keystore, write_plain_key
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.signing import address_of, checksum_address
 

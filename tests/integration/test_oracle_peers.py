@@ -10,9 +10,9 @@ from contextlib import contextmanager, suppress
 from email.utils import formatdate
 
 import pytest
-from usufruct_oracle.bounded_http import BoundedHttp, TooSlow, Unreachable
-from usufruct_oracle.peer_auth import HEADER, PeerAuth
-from usufruct_oracle.peers import Peer
+from usufruct_oracle.peers.auth import HEADER, PeerAuth
+from usufruct_oracle.peers.bounded_http import BoundedHttp, TooSlow, Unreachable
+from usufruct_oracle.peers.client import Peer
 from usufruct_protocol.errors import InputRejected, Transient
 from usufruct_protocol.signing import LocalSigner, address_of
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from usufruct_oracle.external_signer import ExternalSigner, SignerFailed
+from usufruct_oracle.keys.external_signer import ExternalSigner, SignerFailed
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.signing import CURVE_ORDER, address_of, sign_digest
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 from typer.testing import CliRunner
 from usufruct_oracle.cli import app
-from usufruct_oracle.database import PostgresUrl
+from usufruct_oracle.storage.database import PostgresUrl
 from usufruct_protocol.chain_state import MeterKind
 
 from tests.integration.oracle_world import ATTEMPT_S, PACE, Committee, committee, record_tag

@@ -12,11 +12,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from usufruct_oracle import lane_store, postgres_engine
-from usufruct_oracle.database import Connection, PostgresUrl
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.intake_writer import IntakeWriter
-from usufruct_oracle.store import Store, schema_version
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.intake.writer import IntakeWriter
+from usufruct_oracle.storage import lane_store, postgres_engine
+from usufruct_oracle.storage.database import Connection, PostgresUrl
+from usufruct_oracle.storage.store import Store, schema_version
 from usufruct_protocol.errors import ConfigInvalid, Incompatible, InvariantBroken, Transient
 
 from tests.postgres_server import PostgresServer

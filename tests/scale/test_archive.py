@@ -12,13 +12,13 @@ pytest.importorskip("pyarrow", reason="NOT TESTED: pyarrow is not there; make te
 
 import pyarrow.parquet
 from typer.testing import CliRunner
-from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.archive.clickhouse import embedded
 from usufruct_oracle.archive.files import RECEIPTS, USAGE, Archive
 from usufruct_oracle.archive.sums import PythonEngine, lane_sums, record_sums
 from usufruct_oracle.archive.writing import Outcome, write_archive
-from usufruct_oracle.archive_commands import archive_app
-from usufruct_oracle.store import Store
+from usufruct_oracle.commands.archive import archive_app
+from usufruct_oracle.storage import epoch_store, lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.bundle import LANES, PUBLIC_FILES, RESTRICTED_FILES, pack_lanes
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.receipts import MAX_RECEIPT_UNITS, Checkpoint

@@ -12,13 +12,13 @@ from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.receipts import Checkpoint, unpack_usage_list
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 
-from usufruct_oracle import epoch_store, lane_store
 from usufruct_oracle.archive.columns import receipt_columns, usage_columns
 from usufruct_oracle.archive.files import RECEIPTS, USAGE, Archive, ArchiveFile, Span, Table
-from usufruct_oracle.database import NO_USAGE, Connection
-from usufruct_oracle.epoch_store import Finalized
-from usufruct_oracle.lane_store import Lane
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import epoch_store, lane_store
+from usufruct_oracle.storage.database import NO_USAGE, Connection
+from usufruct_oracle.storage.epoch_store import Finalized
+from usufruct_oracle.storage.lane_store import Lane
+from usufruct_oracle.storage.store import Store
 
 _RECEIPTS_PER_GROUP: Final = 100_000
 _LISTS_PER_GROUP: Final = 1_000

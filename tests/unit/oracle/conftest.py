@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from usufruct_oracle import lane_store
-from usufruct_oracle.intake import Admitted, Intake
-from usufruct_oracle.store import Store
+from usufruct_oracle.intake.admission import Admitted, Intake
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import UsufructError
 

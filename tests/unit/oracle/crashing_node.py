@@ -9,11 +9,11 @@ import sys
 from collections import deque
 from pathlib import Path
 
-from usufruct_oracle import lane_store
-from usufruct_oracle.database import Location, PostgresUrl
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.intake_writer import IntakeWriter
-from usufruct_oracle.store import Store
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.intake.writer import IntakeWriter
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.database import Location, PostgresUrl
+from usufruct_oracle.storage.store import Store
 
 from tests.unit.oracle.lane_kit import DOMAIN, KitLane, record_tag
 

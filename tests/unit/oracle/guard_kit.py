@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from usufruct_oracle.approvals import Approvals
-from usufruct_oracle.guard_limits import GuardLimits
-from usufruct_oracle.guards import Guards, Surroundings
+from usufruct_oracle.guards.approvals import Approvals
+from usufruct_oracle.guards.gate import Guards, Surroundings
+from usufruct_oracle.guards.limits import GuardLimits
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage.store import Store
 
 
 @dataclass

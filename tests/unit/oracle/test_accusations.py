@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from usufruct_chain.challenges import Accusation, ConflictingPoints, Fork
 from usufruct_chain.onchain import Block
 from usufruct_chain.reverts import CallReverted
-from usufruct_oracle import lane_store
-from usufruct_oracle.accusations import LOOK_EVERY_S, Accusations
-from usufruct_oracle.contradictions import contradiction_of
-from usufruct_oracle.intake import LaneStopped
-from usufruct_oracle.peers import checkpoint_only
-from usufruct_oracle.store import Store
-from usufruct_oracle.submission import Stagger
+from usufruct_oracle.disputes.accusations import LOOK_EVERY_S, Accusations
+from usufruct_oracle.disputes.contradictions import contradiction_of
+from usufruct_oracle.epochs.submission import Stagger
+from usufruct_oracle.intake.admission import LaneStopped
+from usufruct_oracle.peers.client import checkpoint_only
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.receipts import (

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from usufruct_oracle import lane_store
-from usufruct_oracle.acknowledging import Acknowledging
-from usufruct_oracle.epoch_store import Cutoff
-from usufruct_oracle.freezing import freeze, frozen_view
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.store import Store
+from usufruct_oracle.epochs.freezing import freeze, frozen_view
+from usufruct_oracle.intake.acknowledging import Acknowledging
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.epoch_store import Cutoff
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.errors import UsufructError
 from usufruct_protocol.receipts import Checkpoint
@@ -64,7 +64,7 @@ def test_it_signs_for_what_is_held_at_the_time_of_the_chain(store: Store, lane: 
 def test_a_checkpoint_sent_again_keeps_no_signer_busy(
     store: Store, lane: KitLane, take: Take, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usufruct_oracle.acknowledging._KEPT", 2)
+    monkeypatch.setattr("usufruct_oracle.intake.acknowledging._KEPT", 2)
     lane.meter(1, 2, 3)
     points = [lane.batch(0, count).checkpoint for count in (1, 2, 3)]
     for count in (1, 2, 3):

@@ -8,7 +8,7 @@ import hashlib
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from usufruct_oracle.audit import BUNDLE_FILES, AuditInputs, Difference, first_difference
+from usufruct_oracle.audit.rebuild import BUNDLE_FILES, AuditInputs, Difference, first_difference
 from usufruct_oracle.context import Base
 from usufruct_oracle.wire_json import FileEntry
 from usufruct_protocol.bundle import LINES, USAGE, WORDS, bundle_hash, pack_rosters

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 from usufruct_chain.onchain import SubmittedReport
-from usufruct_oracle.adoption import Adoption
-from usufruct_oracle.audit_sources import BundleSources, examine
-from usufruct_oracle.bundle_folder import BundleFolder
-from usufruct_oracle.store import Store
+from usufruct_oracle.audit.sources import BundleSources, examine
+from usufruct_oracle.bundles.folder import BundleFolder
+from usufruct_oracle.epochs.adoption import Adoption
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.errors import Incompatible, InputRejected, Transient
 from usufruct_protocol.report import RULE_VERSION
 

@@ -13,11 +13,11 @@ from http import HTTPStatus
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from usufruct_oracle import lane_store
-from usufruct_oracle.http_edge import Edge
+from usufruct_oracle.http.edge import Edge
 from usufruct_oracle.limits import Buckets, Rate
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.batches import MAX_BATCH_BYTES, MAX_BATCH_RECEIPTS, Batch
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from usufruct_oracle.bundle_folder import Bundle, BundleFolder, BundleUnreadable
+from usufruct_oracle.bundles.folder import Bundle, BundleFolder, BundleUnreadable
+from usufruct_oracle.bundles.sealing import SealingKey
 from usufruct_oracle.cli import app
-from usufruct_oracle.sealing import SealingKey
 from usufruct_oracle.wire_json import FileEntry
 from usufruct_protocol.bundle import (
     LINES,

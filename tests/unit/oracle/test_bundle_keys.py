@@ -6,8 +6,8 @@ import dataclasses
 import json
 
 import pytest
-from usufruct_oracle.bundle_keys import VALID_S, Announcement, Announcing
-from usufruct_oracle.sealing import SealingKey
+from usufruct_oracle.bundles.keys import VALID_S, Announcement, Announcing
+from usufruct_oracle.bundles.sealing import SealingKey
 from usufruct_oracle.wire_json import parse_object
 from usufruct_protocol.errors import InputRejected, Transient
 from usufruct_protocol.signing import LocalSigner, address_of

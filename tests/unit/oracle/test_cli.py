@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 from usufruct_oracle.cli import app
-from usufruct_oracle.keys import open_signer
+from usufruct_oracle.keys.node_key import open_signer
 from usufruct_oracle.settings import KeystoreKey, PlainKey, Settings
 from usufruct_protocol.signing import address_of, checksum_address
 

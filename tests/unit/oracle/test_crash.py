@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from usufruct_oracle import lane_store
-from usufruct_oracle.database import Location
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.database import Location
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.errors import Incompatible
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from usufruct_oracle.peers import pack_batches, unpack_batches
+from usufruct_oracle.peers.client import pack_batches, unpack_batches
 from usufruct_oracle.wire_json import (
     Fields,
     frozen_from,

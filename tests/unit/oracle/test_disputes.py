@@ -10,11 +10,11 @@ import pytest
 from usufruct_chain.disputes import Dispute, DisputeStatus, Question, ShownHead, dispute_id
 from usufruct_chain.onchain import Block
 from usufruct_chain.reverts import CallReverted
-from usufruct_oracle import epoch_store, lane_store
-from usufruct_oracle.disputes import ANSWERS_PER_STEP, LANES_PER_CALL, Disputes
-from usufruct_oracle.epoch_store import StoredReport
-from usufruct_oracle.store import Store
-from usufruct_oracle.submission import Stagger
+from usufruct_oracle.disputes.answers import ANSWERS_PER_STEP, LANES_PER_CALL, Disputes
+from usufruct_oracle.epochs.submission import Stagger
+from usufruct_oracle.storage import epoch_store, lane_store
+from usufruct_oracle.storage.epoch_store import StoredReport
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.bundle import LANES, pack_lanes
 from usufruct_protocol.errors import Transient

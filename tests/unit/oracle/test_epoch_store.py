@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from usufruct_oracle import epoch_store
-from usufruct_oracle.epoch_store import Cutoff
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import epoch_store
+from usufruct_oracle.storage.epoch_store import Cutoff
+from usufruct_oracle.storage.store import Store
 from usufruct_oracle.wire_json import Vote
 from usufruct_protocol.bundle import PUBLIC_FILES, RESTRICTED_FILES
 from usufruct_protocol.errors import InvariantBroken

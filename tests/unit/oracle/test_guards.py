@@ -14,15 +14,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
-from usufruct_oracle import epoch_store, hold_store
-from usufruct_oracle.approvals import Approvals
 from usufruct_oracle.cli import app
 from usufruct_oracle.context import Base, EpochContext
-from usufruct_oracle.epoch_store import StoredReport
-from usufruct_oracle.guard_limits import GuardLimits
-from usufruct_oracle.guards import EPOCHS_COMPARED
-from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.report_guards import (
+from usufruct_oracle.guards import hold_store
+from usufruct_oracle.guards.approvals import Approvals
+from usufruct_oracle.guards.concerns import (
     Before,
     Concern,
     Guard,
@@ -30,8 +26,13 @@ from usufruct_oracle.report_guards import (
     report_concerns,
     terms_text,
 )
+from usufruct_oracle.guards.gate import EPOCHS_COMPARED
+from usufruct_oracle.guards.limits import GuardLimits
+from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import epoch_store
+from usufruct_oracle.storage.epoch_store import StoredReport
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.bundle import LANES, LINES, ROSTERS, bundle_hash, pack_lanes, pack_lines, pack_rosters
 from usufruct_protocol.chain_state import LicenseState, MeterKind
 from usufruct_protocol.eip712 import epoch_report_hash

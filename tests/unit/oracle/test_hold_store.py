@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from usufruct_oracle import hold_store
-from usufruct_oracle.report_guards import Concern, Guard
-from usufruct_oracle.store import Store
+from usufruct_oracle.guards import hold_store
+from usufruct_oracle.guards.concerns import Concern, Guard
+from usufruct_oracle.storage.store import Store
 
 HELD = Concern(Guard.CHARGE_JUMP, "license 1", 2**96 - 1, 2**95, "charge of a lot")
 

@@ -10,20 +10,20 @@ from typing import Any
 import httpx
 import pytest
 from usufruct_chain.onchain import Block
-from usufruct_oracle import lane_store
-from usufruct_oracle.acknowledging import Acknowledging
-from usufruct_oracle.health import Health
-from usufruct_oracle.http import NodeHttp
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.chain.registry import Registry
+from usufruct_oracle.http.app import NodeHttp
+from usufruct_oracle.http.health import Health
+from usufruct_oracle.intake.acknowledging import Acknowledging
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.intake.writer import IntakeWriter
 from usufruct_oracle.limits import Rate, Shares
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.peer_auth import PeerAuth
-from usufruct_oracle.peers import MAX_ROSTER_BYTES, Peers
-from usufruct_oracle.registry import Registry
-from usufruct_oracle.rosters import Rosters
+from usufruct_oracle.peers.auth import PeerAuth
+from usufruct_oracle.peers.client import MAX_ROSTER_BYTES, Peers
+from usufruct_oracle.peers.rosters import Rosters
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.batches import MAX_BATCH_BYTES
 from usufruct_protocol.chain_state import ChainState, LicenseState, MeterKind
 from usufruct_protocol.eip712 import typed_digest
@@ -235,7 +235,7 @@ def test_a_roster_is_read_only_if_the_chain_asks_for_it(node: Parts) -> None:
 def test_rosters_wait_for_their_turn_and_not_for_ever(
     turn_s: float, pause_s: float, status: int, node: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usufruct_oracle.http._ROSTER_TURN_S", turn_s)
+    monkeypatch.setattr("usufruct_oracle.http.app._ROSTER_TURN_S", turn_s)
     people = roster_of(2)
     node.chain.state = licensed(people.root)
 

@@ -8,8 +8,7 @@ from contextlib import suppress
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from usufruct_oracle import lane_store
-from usufruct_oracle.intake import (
+from usufruct_oracle.intake.admission import (
     FutureDated,
     Gap,
     Intake,
@@ -18,10 +17,11 @@ from usufruct_oracle.intake import (
     OverUnitCap,
     UnknownLane,
 )
-from usufruct_oracle.lane_store import Lane
-from usufruct_oracle.peers import checkpoint_only
-from usufruct_oracle.quarantine_store import put_refused
-from usufruct_oracle.store import Store
+from usufruct_oracle.peers.client import checkpoint_only
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.lane_store import Lane
+from usufruct_oracle.storage.quarantine_store import put_refused
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import InputRejected, UsufructError
 from usufruct_protocol.receipts import (

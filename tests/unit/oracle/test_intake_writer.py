@@ -7,12 +7,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from usufruct_oracle import intake_writer, lane_store
-from usufruct_oracle.database import Connection
-from usufruct_oracle.intake import Gap, Intake
-from usufruct_oracle.intake_writer import IntakeWriter
+from usufruct_oracle.intake import writer as intake_writer
+from usufruct_oracle.intake.admission import Gap, Intake
+from usufruct_oracle.intake.writer import IntakeWriter
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.database import Connection
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import InvariantBroken, Transient
 

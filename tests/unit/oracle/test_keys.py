@@ -15,11 +15,10 @@ from typing import Any
 import pytest
 from eth_account import Account
 from typer.testing import CliRunner
-from usufruct_oracle import keystore
 from usufruct_oracle.cli import app
-from usufruct_oracle.external_signer import ExternalSigner
-from usufruct_oracle.keys import open_signer
-from usufruct_oracle.keystore import (
+from usufruct_oracle.keys import keystore
+from usufruct_oracle.keys.external_signer import ExternalSigner
+from usufruct_oracle.keys.keystore import (
     make_passphrase,
     open_keystore,
     read_passphrase,
@@ -27,6 +26,7 @@ from usufruct_oracle.keystore import (
     write_keystore,
     write_plain_key,
 )
+from usufruct_oracle.keys.node_key import open_signer
 from usufruct_oracle.secret_file import MAX_BYTES, read_secret, write_secret
 from usufruct_oracle.settings import Settings
 from usufruct_protocol.errors import ConfigInvalid

@@ -7,13 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from usufruct_oracle import lane_store
 from usufruct_oracle.context import Base, EpochContext
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.intake_writer import IntakeWriter
-from usufruct_oracle.lane_store import SignedCheckpoint
-from usufruct_oracle.lane_sync import LaneSync
-from usufruct_oracle.store import Store
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.intake.lane_sync import LaneSync
+from usufruct_oracle.intake.writer import IntakeWriter
+from usufruct_oracle.signed_checkpoint import SignedCheckpoint
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_oracle.wire_json import FrozenHeads
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import Transient

@@ -16,12 +16,12 @@ import pytest
 import typer
 import yaml
 from usufruct_oracle.cli import app as cli
-from usufruct_oracle.health import MIN_FREE_BYTES
+from usufruct_oracle.http.health import MIN_FREE_BYTES
+from usufruct_oracle.http.serving import Serving
+from usufruct_oracle.http.status_metrics import StatusCollector
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.serving import Serving
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.status_metrics import StatusCollector
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage.store import Store
 
 ROOT = Path(__file__).resolve().parents[3]
 DEPLOY = ROOT / "deploy"

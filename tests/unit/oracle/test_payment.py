@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from usufruct_oracle import epoch_store
-from usufruct_oracle.payment import RANGES_PER_STEP, Payment
-from usufruct_oracle.store import Store
-from usufruct_oracle.submission import Stagger
+from usufruct_oracle.epochs.payment import RANGES_PER_STEP, Payment
+from usufruct_oracle.epochs.submission import Stagger
+from usufruct_oracle.storage import epoch_store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.bundle import WORDS, pack_words
 from usufruct_protocol.sumtree import NoteTree, note_word, range_plan
 

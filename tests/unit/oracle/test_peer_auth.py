@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from usufruct_oracle.peer_auth import HEADER, MAX_AGE_S, NotAPeer, PeerAuth
+from usufruct_oracle.peers.auth import HEADER, MAX_AGE_S, NotAPeer, PeerAuth
 from usufruct_protocol.signing import LocalSigner, address_of
 
 from tests.unit.oracle.lane_kit import DOMAIN

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
-from usufruct_oracle import lane_store
 from usufruct_oracle.cli import app
-from usufruct_oracle.intake import Intake
-from usufruct_oracle.store import Store
+from usufruct_oracle.intake.admission import Intake
+from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.errors import UsufructError
 
 from tests.unit.oracle.lane_kit import DOMAIN, T0_MS, KitLane

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from starlette.requests import Request
-from usufruct_oracle.request_body import SENDER, BodyRoom, CutShort, TooLarge, read_body
+from usufruct_oracle.http.request_body import SENDER, BodyRoom, CutShort, TooLarge, read_body
 from usufruct_protocol.errors import Transient
 
 

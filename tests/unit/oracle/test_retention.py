@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from usufruct_oracle import epoch_store, lane_store, retention
-from usufruct_oracle.audit_sources import BundleForgotten, BundleSources
-from usufruct_oracle.epoch_store import Cutoff
-from usufruct_oracle.freezing import frozen_view
-from usufruct_oracle.lane_store import Lane
-from usufruct_oracle.peer_auth import PeerAuth
-from usufruct_oracle.peers import Peers
-from usufruct_oracle.retention import forget
-from usufruct_oracle.store import Store
+from usufruct_oracle.audit.sources import BundleForgotten, BundleSources
+from usufruct_oracle.epochs.freezing import frozen_view
+from usufruct_oracle.peers.auth import PeerAuth
+from usufruct_oracle.peers.client import Peers
+from usufruct_oracle.storage import epoch_store, lane_store, retention
+from usufruct_oracle.storage.epoch_store import Cutoff
+from usufruct_oracle.storage.lane_store import Lane
+from usufruct_oracle.storage.retention import forget
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.bundle import LANES, PUBLIC_FILES, RESTRICTED_FILES, pack_lanes
 from usufruct_protocol.errors import InputRejected, Transient
 from usufruct_protocol.receipts import Checkpoint

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from usufruct_oracle.gas_watch import GasWatch
+from usufruct_oracle.chain.gas_watch import GasWatch
 from usufruct_oracle.metrics import Metrics
 from usufruct_oracle.runner import LoopThread
 from usufruct_oracle.status import NodeStatus

@@ -10,7 +10,7 @@ import pyrage
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from usufruct_oracle.sealing import NotOpened, SealingKey, check_recipient, seal, sealed_size
+from usufruct_oracle.bundles.sealing import NotOpened, SealingKey, check_recipient, seal, sealed_size
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 
 ALICE, BOB, EVE = (SealingKey.generate() for _ in range(3))

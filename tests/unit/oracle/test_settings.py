@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from usufruct_oracle.database import PostgresUrl
 from usufruct_oracle.settings import ExternalKey, KeystoreKey, PlainKey, Settings
+from usufruct_oracle.storage.database import PostgresUrl
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.signing import address_of, checksum_address
 

@@ -7,9 +7,9 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from usufruct_oracle import epoch_store, lane_store, quarantine_store, sqlite_engine
-from usufruct_oracle.database import SCHEMA_VERSION
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import epoch_store, lane_store, quarantine_store, sqlite_engine
+from usufruct_oracle.storage.database import SCHEMA_VERSION
+from usufruct_oracle.storage.store import Store
 from usufruct_protocol.errors import Incompatible, InvariantBroken, Transient
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 

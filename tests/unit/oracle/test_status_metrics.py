@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from usufruct_oracle import epoch_store, lane_store
+from usufruct_oracle.http.serving import Serving
+from usufruct_oracle.http.status_metrics import StatusCollector
 from usufruct_oracle.limits import Rate
 from usufruct_oracle.logs import Redactor
 from usufruct_oracle.metrics import Metrics
-from usufruct_oracle.serving import Serving
 from usufruct_oracle.status import NodeStatus
-from usufruct_oracle.status_metrics import StatusCollector
-from usufruct_oracle.store import Store
+from usufruct_oracle.storage import epoch_store, lane_store
+from usufruct_oracle.storage.store import Store
 from usufruct_oracle.wire_json import Vote
 from usufruct_protocol.errors import InputRejected
 

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from usufruct_oracle import epoch_store
 from usufruct_oracle.context import Base, EpochContext
-from usufruct_oracle.epoch_store import Cutoff
-from usufruct_oracle.freezing import freeze, frozen_view
-from usufruct_oracle.lane_store import SignedCheckpoint
-from usufruct_oracle.reporting import count_new_usage
-from usufruct_oracle.vectors import Vectors
+from usufruct_oracle.epochs.freezing import freeze, frozen_view
+from usufruct_oracle.epochs.reporting import count_new_usage
+from usufruct_oracle.epochs.vectors import Vectors
+from usufruct_oracle.signed_checkpoint import SignedCheckpoint
+from usufruct_oracle.storage import epoch_store
+from usufruct_oracle.storage.epoch_store import Cutoff
 from usufruct_oracle.wire_json import Vector
 from usufruct_protocol.chain_state import LicenseState, MeterKind
 from usufruct_protocol.money import SplitBps

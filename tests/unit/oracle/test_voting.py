@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from usufruct_oracle import epoch_store
 from usufruct_oracle.context import Base, EpochContext
-from usufruct_oracle.epoch_store import StoredReport
-from usufruct_oracle.guard_limits import GuardLimits
-from usufruct_oracle.store import Store
-from usufruct_oracle.voting import Voting
+from usufruct_oracle.epochs.voting import Voting
+from usufruct_oracle.guards.limits import GuardLimits
+from usufruct_oracle.storage import epoch_store
+from usufruct_oracle.storage.epoch_store import StoredReport
+from usufruct_oracle.storage.store import Store
 from usufruct_oracle.wire_json import Vote
 from usufruct_protocol.bundle import possession_proof
 from usufruct_protocol.chain_state import ChainState

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from usufruct_oracle import wire_json
-from usufruct_oracle.lane_store import SignedCheckpoint
+from usufruct_oracle.signed_checkpoint import SignedCheckpoint
 from usufruct_oracle.wire_json import FileEntry, FrozenHeads, Vector, Vote, parse_object
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.receipts import Checkpoint

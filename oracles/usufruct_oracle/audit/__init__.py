@@ -1,0 +1,1 @@
+"""Rebuilding a posted report from its bundle and the chain."""

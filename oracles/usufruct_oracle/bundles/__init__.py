@@ -1,0 +1,1 @@
+"""Bundles outside the database: files by hash, restricted parts sealed."""

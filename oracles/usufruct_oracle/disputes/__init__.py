@@ -1,0 +1,1 @@
+"""Standing up for what was signed, and against who signed two histories."""

@@ -1,0 +1,1 @@
+"""The steps of an epoch: freeze, vector, report, votes, submission, adoption, payment."""

@@ -1,0 +1,1 @@
+"""What a node would not sign without a person having looked."""

@@ -1,0 +1,1 @@
+"""Receipts on their way in: admitted, committed, acknowledged, fetched from peers."""

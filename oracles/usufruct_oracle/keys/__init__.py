@@ -1,0 +1,1 @@
+"""The node's signing key: where it is kept and how it is opened."""

@@ -1,0 +1,1 @@
+"""What a node keeps: one database, SQLite or PostgreSQL, and the rows in it."""
