@@ -8,6 +8,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from usufruct_protocol.errors import Transient
+
 
 @dataclass
 class NodeStatus:
@@ -46,6 +48,12 @@ class NodeStatus:
         """Return why the node stopped for good, or nothing."""
         with self._lock:
             return self._halted
+
+    def check_running(self) -> None:
+        """Let input pass, unless the node stopped for good. Raises: Transient."""
+        reason = self.halted
+        if reason:
+            raise Transient(f"this node has stopped taking input: {reason}", hint="send to another node")
 
     def seconds_since_look(self) -> float:
         """Return how long ago the last complete look at the chain was."""

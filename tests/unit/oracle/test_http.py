@@ -235,7 +235,7 @@ def test_a_roster_is_read_only_if_the_chain_asks_for_it(node: Parts) -> None:
 def test_rosters_wait_for_their_turn_and_not_for_ever(
     turn_s: float, pause_s: float, status: int, node: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("usufruct_oracle.http.app._ROSTER_TURN_S", turn_s)
+    monkeypatch.setattr("usufruct_oracle.http.rosters._TURN_S", turn_s)
     people = roster_of(2)
     node.chain.state = licensed(people.root)
 
