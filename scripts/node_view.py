@@ -8,11 +8,12 @@ from typing import Final, Self
 from usufruct_chain.signatures import settlement_domain
 from usufruct_oracle.peers.auth import PeerAuth
 from usufruct_oracle.peers.client import Peer, fetch_bundle
-from usufruct_protocol.bundle import LANES, WORDS, unpack_lanes, unpack_words
+from usufruct_protocol.bundle import LANES, WORDS, unpack_lanes
 from usufruct_protocol.errors import Transient
 from usufruct_protocol.merkle import padded_root
 from usufruct_protocol.receipts import RECORD_SIZE, Checkpoint
 from usufruct_protocol.signing import LocalSigner, address_of
+from usufruct_protocol.sumtree import unpack_words
 
 from scripts.network import Network
 from scripts.world import World

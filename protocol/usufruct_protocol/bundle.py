@@ -122,18 +122,6 @@ def unpack_lines(data: bytes) -> tuple[ReportLine, ...]:
     return lines
 
 
-def pack_words(words: Sequence[int]) -> bytes:
-    """Pack the sorted note words, 32 bytes each."""
-    return b"".join(word.to_bytes(32, "big") for word in words)
-
-
-def unpack_words(data: bytes) -> tuple[int, ...]:
-    """Read what `pack_words` wrote."""
-    if len(data) % 32:
-        raise InputRejected(f"{WORDS}: {len(data)} bytes are not whole words")
-    return tuple(int.from_bytes(data[start : start + 32], "big") for start in range(0, len(data), 32))
-
-
 def pack_rosters(rosters: Mapping[int, Roster]) -> bytes:
     """Pack the rosters that governed the epoch: license id u32 ‖ length u32 ‖ roster, licenses ascending."""
     parts: list[bytes] = []

@@ -29,7 +29,7 @@ from usufruct_protocol.money import (
 from usufruct_protocol.receipts import Checkpoint
 from usufruct_protocol.report_types import EpochReport, ReportLine
 from usufruct_protocol.roster import Roster, rosters_hash
-from usufruct_protocol.sumtree import NoteTree, SumTree
+from usufruct_protocol.sumtree import NoteTree, SumTree, pack_words
 from usufruct_protocol.usage import Usage, add_usage, pack_usage
 from usufruct_protocol.weights import charge_weights, income_weights
 
@@ -124,14 +124,14 @@ def build_report(inputs: ReportInputs) -> BuiltReport:
     files = {
         bundle.LANES: bundle.pack_lanes(inputs.heads),
         bundle.LINES: bundle.pack_lines(lines),
-        bundle.WORDS: bundle.pack_words(issued.words),
+        bundle.WORDS: pack_words(issued.words),
         bundle.INCOME: pack_income(allocated_income),
         bundle.ACCRUALS: issued.accruals.to_bytes(),
         bundle.CARRIED: pack_usage(carried),
         bundle.ROSTERS: bundle.pack_rosters(inputs.rosters),
         bundle.USAGE: pack_usage(usage),
     }
-    notes = NoteTree(issued.words)
+    notes = NoteTree.from_packed(files[bundle.WORDS])
     unallocated = sum(start.income.values()) - sum(pot.base_units for pot in paid_in)
     _check_conservation(start, results, unallocated, issued, notes, reserve)
     report = _report(inputs, lines, notes, reserve, files)

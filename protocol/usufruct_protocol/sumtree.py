@@ -23,12 +23,14 @@ from usufruct_protocol.money import MAX_UINT96, check_uint
 
 SUM_SIZE: Final = 12
 ENTRY_SIZE: Final = HASH_SIZE + SUM_SIZE
+WORD_SIZE: Final = 32
 MAX_COUNT: Final = 2**32 - 1
 MAX_RANGE_LOG2: Final = 8
 """A range payment covers at most 256 notes: one word of paid bits on chain."""
 
 _PAIR_SIZE: Final = 2 * ENTRY_SIZE
 _PIECE: Final = 512  # entries handled at once: few enough to stay in the processor's cache
+_LOWEST_WITH_PAYEE: Final = (1 << 96).to_bytes(WORD_SIZE, "big")
 _MASK64: Final = 2**64 - 1
 _IS_LITTLE_ENDIAN: Final = pack("=H", 1) == pack("<H", 1)
 
@@ -60,6 +62,26 @@ def split_word(word: int) -> tuple[bytes, int]:
     """Return the payee and the amount in base units of a note's word. Raises: InputRejected."""
     check_uint(word, 256, "note word")
     return (word >> 96).to_bytes(20, "big"), word & MAX_UINT96
+
+
+def pack_words(words: Sequence[int]) -> bytes:
+    """Return note words one after another, 32 bytes each. Raises: InputRejected if one is no uint256."""
+    try:
+        return b"".join([word.to_bytes(WORD_SIZE, "big") for word in words])
+    except OverflowError as error:
+        raise InputRejected("a note word is no uint256") from error
+
+
+def unpack_words(packed: bytes) -> tuple[int, ...]:
+    """Return the words that `pack_words` laid out. Raises: InputRejected if they are not whole."""
+    _check_whole(packed)
+    starts = range(0, len(packed), WORD_SIZE)
+    return tuple([int.from_bytes(packed[start : start + WORD_SIZE], "big") for start in starts])
+
+
+def _check_whole(packed: bytes) -> None:
+    if len(packed) % WORD_SIZE:
+        raise InputRejected(f"{len(packed)} bytes are not whole note words of {WORD_SIZE}")
 
 
 def note_leaf(word: int) -> bytes:
@@ -193,7 +215,18 @@ class NoteTree(SumTree):
         Raises: InputRejected if a word is no uint256, has a zero payee or a zero amount, or a limit of
                 `SumTree` is passed.
         """
-        self._build(len(words), _note_pieces(words))
+        self._build(len(words), _note_pieces(pack_words(words)))
+
+    @staticmethod
+    def from_packed(packed: bytes) -> "NoteTree":
+        """Return the tree over words as `pack_words` lays them out: a tenth faster.
+
+        Raises: InputRejected as the constructor does, or if the bytes are not whole words.
+        """
+        _check_whole(packed)
+        tree = NoteTree.__new__(NoteTree)
+        tree._build(len(packed) // WORD_SIZE, _note_pieces(packed))
+        return tree
 
 
 def verify_proof(root: bytes, total: int, count: int, index: int, word: int, proof: bytes) -> bool:
@@ -248,14 +281,19 @@ def _sum_bytes(value: int) -> bytes:
     return (value & MAX_UINT96).to_bytes(SUM_SIZE, "big")
 
 
-def _note_pieces(words: Sequence[int]) -> Iterator[tuple[bytes, list[int]]]:
-    """Yield joined leaf hashes and amounts of notes. Raises: InputRejected for a word that is no note."""
-    for at in range(0, len(words), _PIECE):
-        piece = words[at : at + _PIECE]
-        if min(piece) <= MAX_UINT96 or max(piece) >> 256:
-            raise InputRejected("a note word has a zero payee or is no uint256")
-        hashes = b"".join([keccak256(word.to_bytes(33, "big")) for word in piece])
-        yield hashes, [word & MAX_UINT96 for word in piece]
+def _note_pieces(packed: bytes) -> Iterator[tuple[bytes, list[int]]]:
+    """Yield joined leaf hashes and amounts of packed notes. Raises: InputRejected for one without a payee."""
+    for at in range(0, len(packed), WORD_SIZE * _PIECE):
+        piece = packed[at : at + WORD_SIZE * _PIECE]
+        count = len(piece) // WORD_SIZE
+        words = unpack(f"{WORD_SIZE}s" * count, piece)
+        if min(words) < _LOWEST_WITH_PAYEE:
+            raise InputRejected("a note word has a zero payee")
+        preimages = unpack(f"{1 + WORD_SIZE}s" * count, b"\x00" + b"\x00".join(words))
+        limbs = unpack(">" + "20xIQ" * count, piece)
+        high, low = limbs[::2], limbs[1::2]
+        amounts = [each << 64 | low[index] for index, each in enumerate(high)] if any(high) else list(low)
+        yield b"".join(map(keccak256, preimages)), amounts
 
 
 def _level_above(level: bytearray, sums: Sequence[int]) -> tuple[bytearray, list[int]]:

@@ -16,12 +16,12 @@ from usufruct_chain import calls
 from usufruct_chain.onchain import SubmittedReport
 from usufruct_oracle.bundles.sealing import NotOpened, SealingKey
 from usufruct_oracle.peers.auth import PeerAuth
-from usufruct_protocol.bundle import ACCRUALS, LANES, WORDS, manifest_hash, unpack_lanes, unpack_words
+from usufruct_protocol.bundle import ACCRUALS, LANES, WORDS, manifest_hash, unpack_lanes
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.receipts import LaneFrontier, receipt_hashes
 from usufruct_protocol.signing import LocalSigner, address_of, checksum_address
-from usufruct_protocol.sumtree import NoteTree, split_word
+from usufruct_protocol.sumtree import NoteTree, split_word, unpack_words
 
 from tests.integration.oracle_world import (
     ATTEMPT_S,

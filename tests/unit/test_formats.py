@@ -14,13 +14,12 @@ from usufruct_protocol.bundle import (
     manifest_hash,
     pack_lanes,
     pack_rosters,
-    pack_words,
     unpack_lanes,
     unpack_rosters,
-    unpack_words,
 )
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.receipts import Checkpoint, UsageReceipt, pack_receipt, pack_usage_list, usage_root
+from usufruct_protocol.sumtree import pack_words, unpack_words
 from usufruct_protocol.usage import add_usage, count_usage, pack_usage, unpack_usage
 
 bytes32 = st.binary(min_size=32, max_size=32)

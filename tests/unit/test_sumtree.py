@@ -18,6 +18,7 @@ from usufruct_protocol.sumtree import (
     SumTree,
     note_leaf,
     note_word,
+    pack_words,
     range_plan,
     range_words,
     reserve_leaf,
@@ -28,7 +29,7 @@ from usufruct_protocol.sumtree import (
 
 GOLDEN = json.loads((Path(__file__).resolve().parents[1] / "vectors" / "sumtree.json").read_text())["cases"]
 payees = st.binary(min_size=20, max_size=20).filter(any)
-words = st.builds(note_word, payees, st.integers(1, 2**64))
+words = st.builds(note_word, payees, st.integers(1, 2**64) | st.integers(1, 2**88))
 note_lists = st.lists(words, min_size=1, max_size=40)
 
 
@@ -267,6 +268,18 @@ def test_a_tree_over_given_leaves_equals_the_note_tree_over_their_words() -> Non
     tree = SumTree.from_leaves([note_leaf(word) for word in notes], list(range(1, 600)))
     assert (tree.root, tree.total) == (NoteTree(notes).root, NoteTree(notes).total)
     assert tree.proof(598) == NoteTree(notes).proof(598)
+
+
+@given(note_lists)
+def test_a_tree_over_packed_words_equals_the_one_over_the_words(notes: list[int]) -> None:
+    packed, tree = NoteTree.from_packed(pack_words(notes)), NoteTree(notes)
+    assert (packed.root, packed.total, packed.count) == (tree.root, tree.total, tree.count)
+
+
+@pytest.mark.parametrize("packed", [bytes(31), bytes(32), b"\7" * 32 + bytes(20) + b"\1" * 12, b"\7" * 33])
+def test_packed_words_that_are_no_notes_are_refused(packed: bytes) -> None:
+    with pytest.raises(InputRejected):
+        NoteTree.from_packed(packed)
 
 
 @pytest.mark.parametrize(

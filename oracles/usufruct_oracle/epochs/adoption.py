@@ -16,7 +16,6 @@ from usufruct_protocol.bundle import (
     ROSTERS,
     WORDS,
     unpack_lanes,
-    unpack_words,
 )
 from usufruct_protocol.errors import InvariantBroken, Transient
 from usufruct_protocol.merkle import padded_root
@@ -100,7 +99,7 @@ def _check_bundle(report: EpochReport, files: dict[str, bytes]) -> None:
         raise InvariantBroken(f"the finalized bundle of epoch {report.epoch} has no {sorted(missing)[0]}")
     heads = unpack_lanes(files[LANES])
     lanes_root = padded_root([head.struct_hash() if head else bytes(32) for head in heads])
-    notes = NoteTree(unpack_words(files[WORDS]))
+    notes = NoteTree.from_packed(files[WORDS])
     if (lanes_root, len(heads)) != (report.lanes_root, report.lane_count):
         raise InvariantBroken(
             f"epoch {report.epoch} was finalized with a lane vector that its bundle does not hold"

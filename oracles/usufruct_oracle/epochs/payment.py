@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from usufruct_chain.reverts import CallReverted
-from usufruct_protocol.bundle import WORDS, unpack_words
-from usufruct_protocol.sumtree import NoteTree, range_plan
+from usufruct_protocol.bundle import WORDS
+from usufruct_protocol.sumtree import NoteTree, range_plan, unpack_words
 
 from usufruct_oracle.chain.client import Chain
 from usufruct_oracle.epochs.submission import Stagger
@@ -122,8 +122,8 @@ class Payment:
         if self._work is None or self._work[0] != final.epoch:
             with self._store.read() as db:
                 body = epoch_store.bundle_file(db, final.epoch, final.bundle_hash, WORDS)
-            words = unpack_words(body or b"")
-            self._work = (final.epoch, _Work(words, NoteTree(words), set()))
+            packed = body or b""
+            self._work = (final.epoch, _Work(unpack_words(packed), NoteTree.from_packed(packed), set()))
         return self._work[1]
 
     def _rests(self, epoch: int) -> bool:

@@ -25,11 +25,12 @@ from usufruct_oracle.wire_json import (
 )
 from usufruct_protocol.accruals import Accruals
 from usufruct_protocol.batches import Batch
-from usufruct_protocol.bundle import unpack_lanes, unpack_rosters, unpack_words
+from usufruct_protocol.bundle import unpack_lanes, unpack_rosters
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.income import unpack_income
 from usufruct_protocol.receipts import decode_signed_receipt, pack_usage_list, unpack_usage_list
 from usufruct_protocol.roster import Roster
+from usufruct_protocol.sumtree import unpack_words
 from usufruct_protocol.usage import unpack_usage
 
 from tests.unit.oracle.lane_kit import KitLane, record_tag

@@ -10,8 +10,8 @@ from usufruct_oracle.epochs.payment import RANGES_PER_STEP, Payment
 from usufruct_oracle.epochs.submission import Stagger
 from usufruct_oracle.storage import epoch_store
 from usufruct_oracle.storage.store import Store
-from usufruct_protocol.bundle import WORDS, pack_words
-from usufruct_protocol.sumtree import NoteTree, note_word, range_plan
+from usufruct_protocol.bundle import WORDS
+from usufruct_protocol.sumtree import NoteTree, note_word, pack_words, range_plan
 
 from tests.unit.oracle.test_epoch_store import H, report
 
