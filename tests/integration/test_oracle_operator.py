@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 from usufruct_chain.onchain import SubmittedReport
+from usufruct_chain.sender import Sender
 from usufruct_oracle.cli import app
 from usufruct_oracle.keys.keystore import make_passphrase, read_passphrase, write_keystore, write_plain_key
 from usufruct_protocol.chain_state import MeterKind
-from usufruct_protocol.signing import address_of, checksum_address
+from usufruct_protocol.signing import LocalSigner, address_of, checksum_address
 
 from scripts.devchain import Anvil, dev_key
 from tests.integration import signing_program
@@ -104,6 +105,34 @@ def test_preflight_finds_every_kind_of_key_ready(here: Committee) -> None:
     code, printed = command("preflight", "--config", here.network.config_file(2))
     assert code == 0
     assert printed.splitlines()[-1].endswith("Epoch 1 is not at risk.")
+
+
+def test_preflight_says_what_stands_behind_the_key(here: Committee) -> None:
+    signer = checksum_address(address_of(here.network.keys[HELD]))
+    contracts, anyone = here.world.contracts, here.world.sender("anyone")
+    bonds = contracts.operator_bonds
+    config = here.network.config_file(HELD)
+    assert preflight(config)[2]["bond"] == {
+        "level": "ok",
+        "what": "bond",
+        "detail": "0 base units are bonded, 0 are asked for",
+        "hint": "",
+        "is_blocking": False,
+    }
+    here.world.sender("council").send(bonds.functions.setMinimumBond(5_000_000))
+    code, _, found = preflight(config)
+    assert (code, found["bond"]["level"]) == (0, "warn")
+    assert f"deposit({signer}, 5000000)" in found["bond"]["hint"]
+    anyone.send(contracts.token.functions.mint(anyone.address, 5_000_000))
+    anyone.send(contracts.token.functions.approve(contracts.deployment.operator_bonds, 5_000_000))
+    anyone.send(bonds.functions.deposit(signer, 5_000_000))
+    assert preflight(config)[2]["bond"]["level"] == "ok"
+    own = Sender(contracts.w3, LocalSigner(here.network.keys[HELD]))
+    own.send(bonds.functions.thaw(1))
+    found = preflight(config)[2]
+    assert found["bond"]["level"] == "warn"
+    assert "1 more are thawing and can leave on" in found["bond"]["detail"]
+    own.send(bonds.functions.cancelThaw())
 
 
 def test_inv_44_a_held_node_costs_one_signature_and_nobody_waits(here: Committee) -> None:

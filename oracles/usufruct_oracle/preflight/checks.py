@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from statistics import median
 from typing import Final
 
@@ -79,6 +80,7 @@ def preflight(settings: Settings, access: Access) -> Readiness:
     if signers:
         findings += _place(settings, access, signers)
     findings += _caught("gas", lambda: _gas(settings, access, reader))
+    findings += _caught("bond", lambda: _bond(access, reader))
     others = {address: url for address, url in settings.peers.items() if address != access.own_address}
     answers = probe_peers(others, settings.peer_timeout_seconds)
     findings += _clock(answers)
@@ -156,6 +158,25 @@ def _gas(settings: Settings, access: Access, reader: Reader) -> Iterator[Finding
         )
     else:
         yield Finding(OK, "gas", detail)
+
+
+def _bond(access: Access, reader: Reader) -> Iterator[Finding]:
+    """What stands behind this node's key, against what a new committee version asks of each signer."""
+    if access.signer is None or not access.deployment.operator_bonds:
+        return
+    views = access.contracts.views.operator_bonds
+    (bonded, thawing, thawed_at), least = reader.query([views.bond(access.own_address), views.minimumBond()])
+    detail = f"{bonded:,} base units are bonded, {least:,} are asked for"
+    if thawing:
+        leaves = datetime.fromtimestamp(thawed_at, UTC).date()
+        detail += f"; {thawing:,} more are thawing and can leave on {leaves}"
+    if bonded < least:
+        hint = (
+            f"OperatorBonds.deposit({checksum_address(access.own_address)}, {least - bonded}); runbook#bond"
+        )
+        yield Finding(WARN, "bond", detail, hint)
+    else:
+        yield Finding(OK, "bond", detail)
 
 
 def _clock(answers: Sequence[PeerAnswer]) -> Iterator[Finding]:
