@@ -1,4 +1,4 @@
-"""Durable intake end to end over HTTP, against SQLite inserting the same rows with the same durability.
+"""Durable intake end to end over HTTP, against the bare database taking the same rows as durably.
 
 `python -m benchmarks.intake`
 """
@@ -15,6 +15,7 @@ from struct import Struct
 from time import perf_counter
 
 import httpx
+from usufruct_oracle.storage.database import Location, PostgresUrl
 from usufruct_oracle.storage.store import Store
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.eip712 import typed_digest
@@ -25,12 +26,14 @@ from benchmarks.figure import Figure, table
 from benchmarks.node_server import DOMAIN, key_of
 from benchmarks.server import serving
 from benchmarks.size import QUICK, Size
+from tests.postgres_server import PostgresServer
 
 LANES = 4
 RECEIPTS_PER_LANE = 50_000
 PER_BATCH = 1_000
 RECORD = Struct(">QQ16s32s32sQ")
 ROW = Struct(">QQ16x32s32sQ")
+COPY_ROW = Struct(">hiqiqiqii32siq")
 
 
 def records_of(first: int, count: int) -> bytes:
@@ -63,11 +66,7 @@ def batches_of(lane: int) -> list[bytes]:
 
 def insert_alone(path: Path) -> float:
     """Receipts per second that SQLite alone makes durable: same rows, same table, one sync per batch."""
-    batches = [
-        (lane, records_of(first, PER_BATCH))
-        for first in range(0, RECEIPTS_PER_LANE, PER_BATCH)
-        for lane in range(LANES)
-    ]
+    batches = _in_turns()
     db = open_floor(path)
     started = perf_counter()
     for lane, blob in batches:
@@ -75,6 +74,37 @@ def insert_alone(path: Path) -> float:
     seconds = perf_counter() - started
     db.close()
     return LANES * RECEIPTS_PER_LANE / seconds
+
+
+def copy_alone(database: PostgresUrl, server: PostgresServer) -> float:
+    """Receipts per second that PostgreSQL alone makes durable: ready-made COPY data, one commit per batch."""
+    Store(database, exclusive=True).close()
+    data = [_copy_data(lane, blob) for lane, blob in _in_turns()]
+    with server.connect(database) as db:
+        started = perf_counter()
+        for each in data:
+            with db.transaction(), db.cursor().copy("COPY receipts FROM STDIN (FORMAT BINARY)") as copy:
+                copy.write(each)
+        seconds = perf_counter() - started
+    return LANES * RECEIPTS_PER_LANE / seconds
+
+
+def _in_turns() -> list[tuple[int, bytes]]:
+    """Return the records of all lanes, batch by batch."""
+    return [
+        (lane, records_of(first, PER_BATCH))
+        for first in range(0, RECEIPTS_PER_LANE, PER_BATCH)
+        for lane in range(LANES)
+    ]
+
+
+def _copy_data(lane: int, records: bytes) -> bytes:
+    """Return receipts without usage in the binary format of COPY: each field with its length before it."""
+    rows = (
+        COPY_ROW.pack(6, 8, lane, 8, seq, 8, units, -1, 32, request_hash, 8, issued_at_ms)
+        for seq, units, _, request_hash, issued_at_ms in ROW.iter_unpack(records)
+    )
+    return b"PGCOPY\n\xff\r\n\x00" + bytes(8) + b"".join(rows) + b"\xff\xff"
 
 
 def open_floor(path: Path) -> sqlite3.Connection:
@@ -96,11 +126,12 @@ def insert_batch(db: sqlite3.Connection, rows: list[tuple[int, bytes]]) -> None:
     db.execute("COMMIT")
 
 
-def over_http(folder: Path) -> float:
+def over_http(database: Location) -> float:
     """Receipts per second that a node acknowledges, one sender per lane."""
     lanes = [batches_of(lane) for lane in range(LANES)]
+    password_file = database.password_file if isinstance(database, PostgresUrl) else None
     with (
-        serving("benchmarks.node_server", folder / "node.sqlite", LANES) as node,
+        serving("benchmarks.node_server", database, password_file, LANES) as node,
         ThreadPoolExecutor(LANES) as pool,
     ):
 
@@ -114,25 +145,33 @@ def over_http(folder: Path) -> float:
         return LANES * RECEIPTS_PER_LANE / (perf_counter() - started)
 
 
-def run(_: Size = QUICK) -> list[Figure]:
-    """Measure both in turns, twice, and compare the best of each."""
+def on_sqlite() -> Figure:
+    """Measure node and floor in turns, twice, and compare the best of each."""
     floors, nodes = [], []
     for number in range(2):
         with tempfile.TemporaryDirectory(prefix="usufruct-bench-") as folder:
             floors.append(insert_alone(Path(folder) / "floor.sqlite"))
-            nodes.append(over_http(Path(folder)))
+            nodes.append(over_http(Path(folder) / "node.sqlite"))
         print(f"round {number}: SQLite {floors[-1]:,.0f}/s, node {nodes[-1]:,.0f}/s", file=sys.stderr)
-    against = "SQLite insert alone, same rows and syncs"
-    return [
-        Figure(
-            "intake",
-            "durable intake over HTTP, batches of 1,000",
-            against,
-            max(nodes) / max(floors),
-            0.5,
-            "higher",
-        )
-    ]
+    work, against = "durable intake over HTTP, batches of 1,000", "SQLite insert alone, same rows and syncs"
+    return Figure("intake", work, against, max(nodes) / max(floors), 0.5, "higher")
+
+
+def on_postgres() -> Figure:
+    """The same with a node on a PostgreSQL server of its own, on the same cores."""
+    floors, nodes = [], []
+    with PostgresServer() as server:
+        for number in range(2):
+            floors.append(copy_alone(server.new_database(), server))
+            nodes.append(over_http(server.new_database()))
+            print(f"round {number}: COPY {floors[-1]:,.0f}/s, node {nodes[-1]:,.0f}/s", file=sys.stderr)
+    work, against = "the same on PostgreSQL", "COPY alone, same rows and commits"
+    return Figure("intake_postgres", work, against, max(nodes) / max(floors), 0.5, "higher")
+
+
+def run(_: Size = QUICK) -> list[Figure]:
+    """Measure intake on both databases."""
+    return [on_sqlite(), on_postgres()]
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """HTTP, intake and store of a node whose chain is away.
 
-`python -m benchmarks.node_server serve DATABASE LANES PORT`
+`python -m benchmarks.node_server serve DATABASE PASSWORD_FILE LANES PORT`: a file, or a PostgreSQL URL
 
 The chain is not asked, because the store knows the lanes already.
 """
@@ -28,6 +28,7 @@ from usufruct_oracle.peers.client import Peers
 from usufruct_oracle.peers.rosters import Rosters
 from usufruct_oracle.status import NodeStatus
 from usufruct_oracle.storage import lane_store
+from usufruct_oracle.storage.database import POSTGRES_SCHEMES, Location, PostgresUrl
 from usufruct_oracle.storage.store import Store
 from usufruct_protocol.chain_state import LaneState
 from usufruct_protocol.receipts import settlement_domain
@@ -44,7 +45,7 @@ def key_of(lane: int) -> bytes:
     return sha256(b"intake benchmark %d" % lane).digest()
 
 
-def serve(database: Path, lanes: int, port: int) -> None:
+def serve(database: Location, lanes: int, port: int) -> None:
     """Run the node until it is stopped."""
     store = Store(database, exclusive=True)
     with store.write() as db:
@@ -76,7 +77,9 @@ def serve(database: Path, lanes: int, port: int) -> None:
 
 
 if __name__ == "__main__":
-    _, command, path, lane_count, port_text = sys.argv
+    _, command, place, password_file, lane_count, port_text = sys.argv
     if command != "serve":
         sys.exit(__doc__)
-    serve(Path(path), int(lane_count), int(port_text))
+    is_postgres = place.startswith(POSTGRES_SCHEMES)
+    location = PostgresUrl(place, Path(password_file)) if is_postgres else Path(place)
+    serve(location, int(lane_count), int(port_text))

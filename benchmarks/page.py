@@ -24,7 +24,7 @@ BUSY_LOAD_PER_CORE = 0.6
 
 DESIGN_ROWS: Mapping[str, tuple[str, ...]] = {
     "Verify and count receipts": ("verify_150", "verify_1000", "verify_150_hashing", "verify_1000_hashing"),
-    "Durable intake, end to end over HTTP": ("intake",),
+    "Durable intake, end to end over HTTP": ("intake", "intake_postgres"),
     "Note tree, all proofs addressable": ("note_tree", "note_tree_peer"),
     "Allocate a pot to a million purses, exactly": ("allocation_time", "allocation_memory", "allocation"),
     "Close an epoch": ("epoch", "epoch_receive", "epoch_close", "epoch_close_time"),
@@ -146,7 +146,8 @@ _TAIL = """
 - **Verify and count**: a whole batch under one signed checkpoint, against recovering one ECDSA signature
   per receipt with libsecp256k1, which is what systems with a signature per receipt do.
 - **Durable intake**: one sender per lane over HTTP; a node answers when the receipts are synced to disk.
-  The floor is SQLite with the same rows and as many syncs.
+  The floor is the bare database with the same rows and as many syncs: SQLite, or a PostgreSQL server that is
+  given ready-made COPY data. With PostgreSQL, senders, node and server share the cores.
 - **Note tree**: the peer is built from the same number of notes by `StandardMerkleTree.of`, in Node.
 - **Close an epoch**: from the first receipt to the stored report and bundle, without HTTP. The floors are
   hashing every receipt, inserting it, hashing every note into its tree and dividing every pot; reading

@@ -51,7 +51,7 @@ def soak(load: RecordedLoad, receipts: int) -> tuple[Samples, float]:
     """
     with (
         tempfile.TemporaryDirectory(prefix="usufruct-soak-") as folder,
-        serving("benchmarks.node_server", Path(folder) / "node.sqlite", load.lanes) as node,
+        serving("benchmarks.node_server", Path(folder) / "node.sqlite", None, load.lanes) as node,
     ):
         context = multiprocessing.get_context("spawn")
         sent = context.Value("Q", 0)
