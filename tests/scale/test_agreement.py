@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -26,6 +27,7 @@ from usufruct_protocol.receipts import MAX_CUMULATIVE_UNITS
 
 from tests.integration.meter_node import free_port
 from tests.scale.clickhouse_front import DATABASE, PASSWORD, USER
+from tests.scale.damage import rotted
 from tests.scale.histories import Expected, write_receipts, write_usage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,11 +76,18 @@ def test_the_values_reach_the_limits(filled: tuple[Archive, Expected]) -> None:
 def test_embedded_sums_equal_python_integers(filled: tuple[Archive, Expected]) -> None:
     archive, expected = filled
     start = time.perf_counter()
-    with clickhouse.embedded(archive) as engine:
-        lanes = lane_sums(engine, archive.files(RECEIPTS, *ALL), *ALL)
-        _tell("lane sums, embedded ClickHouse", ROWS, start)
+    files = archive.files(RECEIPTS, *ALL)
+    with clickhouse.embedded(RECEIPTS, files) as engine:
+        _tell("receipts checked to be whole, ClickHouse opened", ROWS, start)
         start = time.perf_counter()
-        records = record_sums(engine, archive.files(USAGE, *ALL), *ALL)
+        lanes = lane_sums(engine, files, *ALL)
+        _tell("lane sums, embedded ClickHouse", ROWS, start)
+    start = time.perf_counter()
+    files = archive.files(USAGE, *ALL)
+    with clickhouse.embedded(USAGE, files) as engine:
+        _tell("usage checked to be whole, ClickHouse opened", ROWS // 4, start)
+        start = time.perf_counter()
+        records = record_sums(engine, files, *ALL)
         _tell("record sums, embedded ClickHouse", ROWS // 4, start)
     assert lanes == expected.lanes
     assert records == expected.record_sums()
@@ -112,7 +121,7 @@ def test_a_server_is_given_each_file_once_and_mended(
     files = archive.files(RECEIPTS, *ALL)
     with _serving(server, password, archive) as engine:
         # What an insert whose answer was lost, or half of one, leaves behind.
-        engine.insert(RECEIPTS, files[0].path)
+        engine.insert(RECEIPTS, files[0])
         engine.run(
             f"ALTER TABLE {RECEIPTS.sql_name} DELETE WHERE epoch = 2 AND seq % 2 = 0"
             " SETTINGS mutations_sync = 2"
@@ -123,10 +132,30 @@ def test_a_server_is_given_each_file_once_and_mended(
         assert lane_sums(engine, files, *ALL) == expected.lanes
 
 
+def test_inv_48_a_server_is_given_no_damaged_file(
+    filled: tuple[Archive, Expected], server: str, password: Path, tmp_path: Path
+) -> None:
+    archive, expected = filled
+    copy = Archive(tmp_path / "copy")
+    shutil.copytree(archive.root, copy.root)
+    file = copy.files(RECEIPTS, *ALL)[3]
+    file.path.write_bytes(rotted(file.path.read_bytes()))
+    with _serving(server, password, archive) as engine:
+        engine.run(
+            f"ALTER TABLE {RECEIPTS.sql_name} DELETE WHERE epoch = {file.span.epoch}"
+            f" AND lane = unhex('{file.span.lane.hex()}') SETTINGS mutations_sync = 2"
+        )
+        with pytest.raises(InputRejected, match=file.path.name), _serving(server, password, copy):
+            pass
+        (left,) = engine.rows(f"SELECT count() FROM {RECEIPTS.sql_name}")
+        assert left[0] == sum(each.receipt_count for each in expected.lanes) - file.row_count
+
+
 def test_some_epochs_only(filled: tuple[Archive, Expected]) -> None:
     archive, expected = filled
-    with clickhouse.embedded(archive) as engine:
-        found = lane_sums(engine, archive.files(RECEIPTS, 2, 2), 2, 2)
+    files = archive.files(RECEIPTS, 2, 2)
+    with clickhouse.embedded(RECEIPTS, files) as engine:
+        found = lane_sums(engine, files, 2, 2)
     assert found == [each for each in expected.lanes if each.epoch == 2]
     assert lane_sums(PythonEngine(), archive.files(RECEIPTS, 3, 9), 3, 9) == []
 

@@ -1,4 +1,7 @@
-"""Nodes on a real chain: their archive, written while they run, sums to what the reports on chain say."""
+"""Nodes on a real chain: their archive, written while they run, sums to what the reports on chain say.
+
+One node's store is SQLite, another's a PostgreSQL server: their archives are the same, byte by byte.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +18,19 @@ from usufruct_oracle.cli import app
 from usufruct_protocol.chain_state import MeterKind
 
 from tests.integration.oracle_world import committee, record_tag
+from tests.postgres_server import PostgresServer
 
+ON_SQLITE, ON_SERVER = 0, 1
 TAGS = [record_tag(2, person) for person in range(4)]
 
 
 def test_sums_of_the_archive_are_those_of_the_reports(tmp_path: Path) -> None:
     folder = str(tmp_path / "archive")
     (tmp_path / "committee").mkdir()
-    with committee(tmp_path / "committee") as here:
+    with PostgresServer() as server, committee(tmp_path / "committee", away=[ON_SERVER]) as here:
+        where = server.new_database()
+        here.network.change(ON_SERVER, database=where.url, database_password_file=str(where.password_file))
+        here.network.start(ON_SERVER)
         here.license(MeterKind.TOKENS, 3)
         here.license(MeterKind.RETRIEVAL, 4)
         here.put_rosters()
@@ -33,12 +41,15 @@ def test_sums_of_the_archive_are_those_of_the_reports(tmp_path: Path) -> None:
             retrieval.meter(2, 2, at_ms=here.at_ms(epoch), usage=[(TAGS[0], 1), (TAGS[epoch], 1)])
             here.ship()
             final = here.settle(epoch)
-            here.wait_known_final(0, epoch)
+            here.wait_known_final(ON_SQLITE, epoch)
+            here.wait_known_final(ON_SERVER, epoch)
             reported.append({str(line.license_id): line.cumulative_units for line in final.report.lines})
-        written = run("write", folder, "--usage", "--config", str(here.network.config_file(0)))
-        again = run("write", folder, "--usage", "--config", str(here.network.config_file(0)))
+        config = str(here.network.config_file(ON_SERVER))
+        written = run("write", folder, "--usage", "--config", config)
+        again = run("write", folder, "--usage", "--check", "--config", config)
         # Nodes agree, so their archives do, file by file.
-        run("write", str(tmp_path / "other"), "--usage", "--config", str(here.network.config_file(1)))
+        other = str(here.network.config_file(ON_SQLITE))
+        run("write", str(tmp_path / "other"), "--usage", "--config", other)
     assert len(written) == 2 * 2 * 2
     assert not any(each["left_out"] for each in written)
     assert all(each["is_kept"] for each in again)

@@ -7,6 +7,7 @@ Both run the same SQL text and hand back the same integers. chdb and clickhouse-
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.resources import files as resources
@@ -16,7 +17,7 @@ from urllib.parse import parse_qsl, urlsplit
 
 from usufruct_protocol.errors import ConfigInvalid, InputRejected, Transient, UsufructError
 
-from usufruct_oracle.archive.files import RECEIPTS, USAGE, Archive, ArchiveFile, Table
+from usufruct_oracle.archive.files import Archive, ArchiveFile, Table, check_whole
 from usufruct_oracle.archive.sums import LaneSum, RecordSum, whole
 from usufruct_oracle.secret_file import read_secret
 
@@ -64,15 +65,16 @@ class ClickHouse:
         with self._typed_errors():
             self._client.command(sql, parameters=parameters)
 
-    def insert(self, table: Table, path: Path) -> None:
-        """Give a file's rows to a table. Raises: as `rows`; Transient if the file cannot be read."""
+    def insert(self, table: Table, file: ArchiveFile) -> None:
+        """Give a file's rows to a table. Raises: as `rows` and `check_whole`."""
+        check_whole([file])
         try:
-            with self._typed_errors(), path.open("rb") as file:
+            with self._typed_errors(), file.path.open("rb") as content:
                 self._client.raw_insert(
-                    table.sql_name, insert_block=file, fmt="Parquet", settings=dict(_INSERT_SETTINGS)
+                    table.sql_name, insert_block=content, fmt="Parquet", settings=dict(_INSERT_SETTINGS)
                 )
         except OSError as error:
-            raise Transient(f"{path}: {error.strerror}") from error
+            raise Transient(f"{file.path}: {error.strerror}") from error
 
     @contextmanager
     def _typed_errors(self) -> Iterator[None]:
@@ -87,23 +89,22 @@ class ClickHouse:
 
 
 @contextmanager
-def embedded(archive: Archive) -> Iterator[ClickHouse]:
-    """Open ClickHouse in this process, over an archive's files. One at a time.
+def embedded(table: Table, files: Sequence[ArchiveFile]) -> Iterator[ClickHouse]:
+    """Open ClickHouse in this process, over files that are checked to be whole and no others. One at a time.
 
-    Raises: ConfigInvalid if chdb is not installed; InputRejected for a folder's name that SQL would read as a
-    pattern.
+    Raises: ConfigInvalid if chdb is not installed; as `check_whole`.
     """
-    root = str(archive.root.resolve())
-    if re.search(r"[*?{}\[\]'\\\n]|::", root):
-        raise InputRejected(f"{root}: this name reads as a pattern", hint="move the archive")
+    check_whole(files)
     client = _connect(InputRejected, interface="chdb")
     try:
         engine = ClickHouse(client, InputRejected)
-        for table in (RECEIPTS, USAGE):
-            place = f"{root}/{table.name}/epoch-*/0x*.parquet"
-            source = f"file('{place}', 'Parquet', '{table.structure}')"
+        # Links, since a pattern over the archive would match files that nobody has checked.
+        with tempfile.TemporaryDirectory(prefix="usufruct-archive-") as folder:
+            for number, file in enumerate(files):
+                Path(folder, f"{number}.parquet").symlink_to(file.path.resolve())
+            source = f"file('{folder}/*.parquet', 'Parquet', '{table.structure}')"
             engine.run(f"CREATE OR REPLACE VIEW {table.sql_name} AS SELECT * FROM {source}")
-        yield engine
+            yield engine
     finally:
         client.close()
 
@@ -115,10 +116,10 @@ def server(
     """Open a ClickHouse server's database and bring its tables up to the archive.
 
     url: http(s)://user@host:port/database, without a password
-    Files are loaded once. One that arrived in part, or twice because an answer was lost, is loaded again;
-    usage that the archive has forgotten goes from the server, too.
+    Files are loaded once, each checked to be whole just before. One that arrived in part, or twice because an
+    answer was lost, is loaded again; usage that the archive has forgotten goes from the server, too.
     Raises: InputRejected for a password in the URL; ConfigInvalid if the server refuses or holds another
-    deployment; Transient if it does not answer.
+    deployment; Transient if it does not answer; as `check_whole`.
     """
     client = _connect(ConfigInvalid, **_address(url, password_file))
     try:
@@ -204,7 +205,7 @@ def _load(engine: ClickHouse, archive: Archive, table: Table) -> None:
         if count != file.row_count:
             if count:
                 _delete(engine, table, file.span.epoch, file.span.lane)
-            engine.insert(table, file.path)
+            engine.insert(table, file)
     if table.is_restricted:
         for epoch, lane in held:
             _delete(engine, table, epoch, lane)

@@ -1,7 +1,10 @@
 """The archive's files: Parquet, one per lane and finalized epoch, and what each says about itself.
 
-    receipts/epoch-<number>/<lane>.parquet    every receipt that the epoch's report newly counts
-    usage/epoch-<number>/<lane>.parquet       the records behind them: restricted, goes as usage lists go
+    receipts/epoch-<number>/<lane>-<sha256>.parquet  every receipt that the epoch's report newly counts
+    usage/epoch-<number>/<lane>-<sha256>.parquet     the records behind them: restricted, go as usage lists go
+
+The SHA-256 is the file's own. It stands in the name, so that it comes and goes with the file in one rename:
+no list beside the files can be lost, damaged or late. It finds rot and half copies, not a forger.
 
 No column is wider than 64 bits: cumulative units are three limbs of 32 bits, the lowest first, since engines
 wrap wide integers silently or make doubles of them. pyarrow is in the extra `scale` and imported when it is
@@ -10,11 +13,13 @@ used.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +31,10 @@ FORMAT: Final = 1
 _FOOTER_KEY: Final = b"usufruct"
 _TOTALS_KEY: Final = b"usufruct_totals"
 _FIXED: Final = re.compile(r"FixedString\((\d+)\)")
+_FOLDER: Final = re.compile(r"epoch-(0|[1-9][0-9]*)")
+_NAME: Final = re.compile(r"0x[0-9a-f]{40}-([0-9a-f]{64})\.parquet")
+_HASHERS: Final = 8  # a core hashes over 1 GB/s: more only wait for the disk
+_SHOWN: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,9 +107,14 @@ class Span:
 
 @dataclass(frozen=True, slots=True)
 class ArchiveFile:
-    """A file as its footer describes it. `weight` is the sum of its weights; 0 in files of receipts."""
+    """A file as its footer describes it: believe it, and give it to an engine, once `check_whole` has passed.
+
+    sha256: of the file when it was written, in hex, as its name says
+    weight: the sum of its weights; 0 in files of receipts
+    """
 
     path: Path
+    sha256: str
     span: Span
     row_count: int
     weight: int
@@ -112,21 +126,23 @@ class Archive:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def path(self, table: Table, epoch: int, lane: bytes) -> Path:
-        """Return where a file belongs."""
-        return self.root / table.name / f"epoch-{epoch}" / f"0x{lane.hex()}.parquet"
+    def place(self, table: Table, epoch: int, lane: bytes) -> Path:
+        """Return where a file belongs, but for the end of its name, which is known once it is written."""
+        return self._folder(table, epoch) / f"0x{lane.hex()}"
 
     def files(self, table: Table, first: int, last: int) -> list[ArchiveFile]:
         """Return the files of epochs first … last, by epoch and lane.
 
-        Raises: InputRejected for a file that is damaged, misplaced or of another deployment than the rest.
+        Raises: InputRejected for a file whose footer is damaged, that is misplaced, there twice or of another
+        deployment than the rest; Transient if the disk refuses.
         """
-        found = [
-            self._described(table, path)
-            for epoch in self.epochs(table)
-            for path in self._paths(table, epoch)
-            if first <= epoch <= last
-        ]
+        found: list[ArchiveFile] = []
+        for epoch in self.epochs(table):
+            for path in self._paths(table, epoch) if first <= epoch <= last else ():
+                file = self._described(table, path)
+                if found and (found[-1].span.epoch, found[-1].span.lane) == (epoch, file.span.lane):
+                    raise _damaged(path, f"{found[-1].path.name} is of the same lane")
+                found.append(file)
         deployments = {each.span.deployment for each in found}
         if len(deployments) > 1:
             raise InputRejected(
@@ -136,9 +152,11 @@ class Archive:
         return found
 
     def find(self, table: Table, epoch: int, lane: bytes) -> ArchiveFile | None:
-        """Return one file, or None if it is not there. Raises: InputRejected if it is damaged."""
-        path = self.path(table, epoch, lane)
-        return self._described(table, path) if path.exists() else None
+        """Return one file, or None if it is not there. Raises: as `files`."""
+        found = [self._described(table, path) for path in self._paths(table, epoch, lane)]
+        if len(found) > 1:
+            raise _damaged(found[1].path, f"{found[0].path.name} is of the same lane")
+        return found[0] if found else None
 
     def deployment(self) -> str | None:
         """Return which deployment the archive belongs to, as the first whole file says; None without one."""
@@ -150,12 +168,12 @@ class Archive:
 
     def epochs(self, table: Table) -> list[int]:
         """Return the epochs that have files, ascending."""
-        names = [path.name.removeprefix("epoch-") for path in (self.root / table.name).glob("epoch-*")]
-        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
+        names = (_FOLDER.fullmatch(path.name) for path in (self.root / table.name).glob("epoch-*"))
+        return sorted(int(name[1]) for name in names if name)
 
     def delete(self, table: Table, epoch: int) -> None:
         """Delete the files of an epoch. Raises: Transient if the disk refuses."""
-        folder = self.root / table.name / f"epoch-{epoch}"
+        folder = self._folder(table, epoch)
         try:
             for path in folder.iterdir():
                 path.unlink()
@@ -167,14 +185,16 @@ class Archive:
     def write(self, table: Table, span: Span) -> Iterator[FileWriter]:
         """Write a file: whole and on disk when the block has left, or not there at all.
 
+        What was there of the same lane and epoch goes when the new file is on disk, not before.
         Raises: Transient if the disk refuses.
         """
-        path = self.path(table, span.epoch, span.lane)
+        place = self.place(table, span.epoch, span.lane)
+        former = self._paths(table, span.epoch, span.lane)
         try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if table.is_restricted else 0o777)
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if table.is_restricted else 0o777)
             # Hidden, and of another ending: nobody reads half a file. Made with mode 600.
             with tempfile.NamedTemporaryFile(
-                dir=path.parent, prefix=".", suffix=".part", delete=False
+                dir=place.parent, prefix=".", suffix=".part", delete=False
             ) as file:
                 try:
                     with FileWriter(table, span, file) as writer:
@@ -183,24 +203,36 @@ class Archive:
                     if not table.is_restricted:
                         os.fchmod(file.fileno(), 0o644)
                     os.fsync(file.fileno())
+                    path = place.with_name(f"{place.name}-{_sha256(Path(file.name))}.parquet")
                     os.replace(file.name, path)
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)
                     raise
-            folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+            folder = os.open(place.parent, os.O_RDONLY | os.O_DIRECTORY)
             try:
                 os.fsync(folder)
             finally:
                 os.close(folder)
+            for other in former:
+                if other != path:
+                    other.unlink(missing_ok=True)
         except OSError as error:
-            raise Transient(f"{path}: {error.strerror or error}", hint="check free space") from error
+            raise Transient(f"{place}: {error.strerror or error}", hint="check free space") from error
 
-    def _paths(self, table: Table, epoch: int) -> list[Path]:
-        return sorted((self.root / table.name / f"epoch-{epoch}").glob("0x*.parquet"))
+    def _folder(self, table: Table, epoch: int) -> Path:
+        return self.root / table.name / f"epoch-{epoch}"
+
+    def _paths(self, table: Table, epoch: int, lane: bytes = b"") -> list[Path]:
+        return sorted(self._folder(table, epoch).glob(f"0x{lane.hex()}*.parquet"))
 
     def _described(self, table: Table, path: Path) -> ArchiveFile:
+        name = _NAME.fullmatch(path.name)
+        if name is None:
+            raise _damaged(path, "no SHA-256 in its name; it may be of an older release")
         try:
-            found = _described(table, path)
+            if not path.is_file():  # opening a pipe would wait for ever
+                raise _damaged(path, "not a regular file")
+            found = _described(table, path, name[1])
         except UsufructError:
             raise
         except Exception as error:  # whatever pyarrow and json make of bytes that they do not know
@@ -208,7 +240,8 @@ class Archive:
             if isinstance(error, OSError) and error.errno is not None:
                 raise Transient(f"{path}: {error.strerror}") from error
             raise _damaged(path, str(error)) from error
-        if path != self.path(table, found.span.epoch, found.span.lane):
+        place = self.place(table, found.span.epoch, found.span.lane)
+        if path != place.with_name(f"{place.name}-{found.sha256}.parquet"):
             raise _damaged(path, f"holds epoch {found.span.epoch} of lane 0x{found.span.lane.hex()}")
         return found
 
@@ -247,6 +280,39 @@ class FileWriter:
         self._writer.close()
 
 
+def check_whole(files: Sequence[ArchiveFile]) -> None:
+    """Read files whole and hold them against the SHA-256 in their names, before an engine reads them.
+
+    Embedded ClickHouse that is given a damaged file may hang, or crash the process.
+    Raises: InputRejected naming what is damaged; Transient if a file cannot be read.
+    """
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, _HASHERS)) as pool:
+        found = pool.map(_sha256, (file.path for file in files))
+        damaged = [file.path for file, sha256 in zip(files, found, strict=True) if sha256 != file.sha256]
+    if damaged:
+        names = ", ".join(str(path) for path in damaged[:_SHOWN])
+        more = f" and {len(damaged) - _SHOWN} more" if len(damaged) > _SHOWN else ""
+        raise InputRejected(
+            f"damaged since written, by their SHA-256: {names}{more}", hint=write_again(damaged[0])
+        )
+
+
+def write_again(path: Path) -> str:
+    """Return the hint of what to do about a file that is not as it was written."""
+    command = f"usufruct-oracle archive write {path.parents[2]} --check"
+    if path.parents[1].name == USAGE.name:
+        command += " --usage"
+    return f"`{command}` makes it again from a node's database; or copy it from another node's archive"
+
+
+def _sha256(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise Transient(f"{path}: {error.strerror}") from error
+
+
 def load_pyarrow() -> Any:
     """Return pyarrow. Raises: ConfigInvalid if it is not installed."""
     try:
@@ -265,7 +331,7 @@ def _footer(span: Span) -> bytes:
     return json.dumps(content).encode("ascii")
 
 
-def _described(table: Table, path: Path) -> ArchiveFile:
+def _described(table: Table, path: Path, sha256: str) -> ArchiveFile:
     load_pyarrow()
     import pyarrow.parquet
 
@@ -280,10 +346,9 @@ def _described(table: Table, path: Path) -> ArchiveFile:
     content["lane"] = bytes.fromhex(content["lane"])
     for name in content.keys() - {"deployment", "lane"}:
         content[name] = int(content[name])
-    return ArchiveFile(path, Span(**content), row_count, int(json.loads(own[_TOTALS_KEY])["weight"]))
+    weight = int(json.loads(own[_TOTALS_KEY])["weight"])
+    return ArchiveFile(path, sha256, Span(**content), row_count, weight)
 
 
 def _damaged(path: Path, reason: str) -> InputRejected:
-    return InputRejected(
-        f"{path}: not a file of this archive: {reason}", hint="delete it; `archive write` makes it again"
-    )
+    return InputRejected(f"{path}: not a file of this archive: {reason}", hint=write_again(path))

@@ -2,7 +2,7 @@
 
 Engines get limbs of 32 bits and give back sums of limbs; Python puts them together. No sum is believed as it
 is: what a lane's receipts sum to must be what the heads of the two reports around them say, and nothing may
-be missing or counted twice.
+be missing or counted twice. Before it is read, a file must be what was written, to the last byte.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.usage import count_usage
 
-from usufruct_oracle.archive.files import ArchiveFile
+from usufruct_oracle.archive.files import ArchiveFile, check_whole, write_again
 
 _MAX_ROWS: Final = 2**32  # from here on a sum of 32-bit limbs may leave 64 bits
 
@@ -45,7 +45,7 @@ class RecordSum:
 
 
 class Engine(Protocol):
-    """What sums archive files up: `PythonEngine` or a `clickhouse.ClickHouse`."""
+    """What sums archive files up: `PythonEngine` or a `clickhouse.ClickHouse`. Reads only whole files."""
 
     def lane_sums(self, files: Sequence[ArchiveFile], first: int, last: int) -> list[LaneSum]:
         """Return the sums over files of receipts, ascending; first … last are the epochs they belong to."""
@@ -62,13 +62,15 @@ def whole(*limbs: int) -> int:
 def lane_sums(engine: Engine, files: Sequence[ArchiveFile], first: int, last: int) -> list[LaneSum]:
     """Return what each lane's receipts sum to, checked against the heads that reports count.
 
-    Raises: InputRejected naming the first lane and epoch that differs; as the engine.
+    Raises: InputRejected naming the first lane and epoch that differs or is missing between others; as the
+    engine.
     """
     _check_size(files)
+    _check_no_holes(files)
     sums = engine.lane_sums(files, first, last) if files else []
     found = {(each.epoch, each.lane): each for each in sums}
     if len(found) != len(sums):
-        raise InputRejected("a lane has receipts of two licenses in one epoch", hint=_DAMAGED)
+        raise InputRejected("a lane has receipts of two licenses in one epoch", hint=_LOADED)
     for file in files:
         span = file.span
         each = found.pop((span.epoch, span.lane), None)
@@ -83,25 +85,29 @@ def lane_sums(engine: Engine, files: Sequence[ArchiveFile], first: int, last: in
             span.units_after,
         )
         if each != expected:
-            raise InputRejected(f"{file.path}: reports count {expected}, found {each}", hint=_DAMAGED)
+            raise InputRejected(
+                f"{file.path}: reports count {expected}, found {each}", hint=write_again(file.path)
+            )
     for each in found.values():
-        raise InputRejected(f"no file holds epoch {each.epoch} of lane 0x{each.lane.hex()}", hint=_DAMAGED)
+        raise InputRejected(f"no file holds epoch {each.epoch} of lane 0x{each.lane.hex()}", hint=_LOADED)
     return sums
 
 
 def record_sums(engine: Engine, files: Sequence[ArchiveFile], first: int, last: int) -> list[RecordSum]:
     """Return how much each license's calls used each record, checked against the files' totals.
 
-    Raises: InputRejected if entries are missing or counted twice; as the engine.
+    Raises: InputRejected if entries are missing, between other epochs of a lane, too, or counted twice; as
+    the engine.
     """
     _check_size(files)
+    _check_no_holes(files)
     sums = engine.record_sums(files, first, last) if files else []
     expected = sum(file.row_count for file in files), sum(file.weight for file in files)
     found = sum(each.entry_count for each in sums), sum(each.weight for each in sums)
     if found != expected:
         raise InputRejected(
             f"usage files hold {expected[0]} entries of weight {expected[1]}, found {found[0]} of {found[1]}",
-            hint=_DAMAGED,
+            hint=_LOADED,
         )
     return sums
 
@@ -110,7 +116,8 @@ class PythonEngine:
     """Sums up with Python integers, row by row: slow, and what engines are held against."""
 
     def lane_sums(self, files: Sequence[ArchiveFile], first: int, last: int) -> list[LaneSum]:
-        """Return the sums over files of receipts, ascending."""
+        """Return the sums over files of receipts, ascending. Raises: as `check_whole`."""
+        check_whole(files)
         sums: dict[tuple[int, bytes, int], list[int]] = {}
         for file in files:
             for epochs, lanes, licenses, seqs, units, *limbs in _batches(file, _LANE_COLUMNS):
@@ -125,7 +132,11 @@ class PythonEngine:
         return sorted(LaneSum(*key, *values) for key, values in sums.items() if first <= key[0] <= last)
 
     def record_sums(self, files: Sequence[ArchiveFile], first: int, last: int) -> list[RecordSum]:
-        """Return the sums over files of usage, ascending, by the rule that reports count by."""
+        """Return the sums over files of usage, ascending, by the rule that reports count by.
+
+        Raises: as `check_whole`.
+        """
+        check_whole(files)
         by_license: dict[int, list[ArchiveFile]] = {}
         for file in files:
             by_license.setdefault(file.span.license_id, []).append(file)
@@ -147,7 +158,7 @@ _LANE_COLUMNS: Final = (
     "cumulative_1",
     "cumulative_2",
 )
-_DAMAGED: Final = "delete the file and run `archive write` again; a server is loaded again by itself"
+_LOADED: Final = "try again: a server is loaded again by itself; if it stays, the archive is of two nodes"
 
 
 def _usage(files: Iterable[ArchiveFile]) -> Iterator[list[list[Any]]]:
@@ -163,7 +174,7 @@ def _batches(file: ArchiveFile, columns: Sequence[str]) -> Iterator[list[list[An
             for batch in opened.iter_batches(columns=list(columns)):
                 yield [batch.column(name).to_pylist() for name in columns]
     except (OSError, pyarrow.ArrowException) as error:
-        raise InputRejected(f"{file.path}: {error}", hint=_DAMAGED) from error
+        raise InputRejected(f"{file.path}: {error}", hint=write_again(file.path)) from error
 
 
 def _check_size(files: Sequence[ArchiveFile]) -> None:
@@ -172,3 +183,20 @@ def _check_size(files: Sequence[ArchiveFile]) -> None:
         raise InputRejected(
             f"{rows} rows at once; sums are exact below {_MAX_ROWS}", hint="take fewer epochs"
         )
+
+
+def _check_no_holes(files: Sequence[ArchiveFile]) -> None:
+    """Refuse a lane whose epochs do not join: a file between them is gone, or was never written."""
+    last: dict[bytes, ArchiveFile] = {}
+    for file in files:
+        span, former = file.span, last.get(file.span.lane)
+        if former is not None and (former.span.to_seq, former.span.units_after) != (
+            span.from_seq,
+            span.units_before,
+        ):
+            raise InputRejected(
+                f"a file of lane 0x{span.lane.hex()} is missing: epoch {former.span.epoch} ends before"
+                f" receipt {former.span.to_seq}, epoch {span.epoch} starts with {span.from_seq}",
+                hint=f"{write_again(file.path)}; or take the epochs before and after by themselves",
+            )
+        last[span.lane] = file

@@ -8,12 +8,20 @@ from pathlib import Path
 from typing import Final
 
 from usufruct_protocol.bundle import LANES, unpack_lanes
-from usufruct_protocol.errors import InputRejected
+from usufruct_protocol.errors import InputRejected, Transient
 from usufruct_protocol.receipts import Checkpoint, unpack_usage_list
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 
 from usufruct_oracle.archive.columns import receipt_columns, usage_columns
-from usufruct_oracle.archive.files import RECEIPTS, USAGE, Archive, ArchiveFile, Span, Table
+from usufruct_oracle.archive.files import (
+    RECEIPTS,
+    USAGE,
+    Archive,
+    ArchiveFile,
+    Span,
+    Table,
+    check_whole,
+)
 from usufruct_oracle.storage import epoch_store, lane_store
 from usufruct_oracle.storage.database import NO_USAGE, Connection
 from usufruct_oracle.storage.epoch_store import Finalized
@@ -27,7 +35,10 @@ _OWN_FOLDER: Final = "use a folder of its own for each deployment"
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one file: it is written now, `is_kept` from before, or not there, with the reason."""
+    """What became of one file: it is written now, `is_kept` from before, or not there, with the reason.
+
+    path: where it belongs, but for its end, if it is not there
+    """
 
     path: Path
     row_count: int
@@ -40,12 +51,18 @@ class NotHeld(Exception):
 
 
 def write_archive(
-    store: Store, archive: Archive, *, keep_restricted_epochs: int, with_usage: bool = False
+    store: Store,
+    archive: Archive,
+    *,
+    keep_restricted_epochs: int,
+    with_usage: bool = False,
+    check: bool = False,
 ) -> Iterator[Outcome]:
     """Write what finalized epochs count and the archive lacks; works while the node runs, and after a crash.
 
     keep_restricted_epochs: usage files of older epochs are deleted, as the node's own usage lists are
     with_usage:             write usage files, too
+    check:                  read files that are there whole, and make those again that are damaged
     Raises: InputRejected if the archive belongs to another deployment; Transient if disk or database refuse.
     """
     with store.read() as db:
@@ -76,28 +93,37 @@ def write_archive(
             span = _span(deployment, epoch, known.get(head.lane), start, head)
             for table in tables if span.from_seq < span.to_seq else ():
                 if table is RECEIPTS or epoch >= oldest_kept:
-                    yield _outcome(store, archive, table, span, known.get(head.lane))
+                    held = _kept(archive, table, span, check=check)
+                    if held is not None:
+                        yield Outcome(held.path, held.row_count, is_kept=True)
+                    else:
+                        yield _made(store, archive, table, span, known.get(head.lane))
 
 
-def _outcome(store: Store, archive: Archive, table: Table, span: Span, lane: Lane | None) -> Outcome:
-    path = archive.path(table, span.epoch, span.lane)
-    held = _kept(archive, table, span)
-    if held is not None:
-        return Outcome(path, held.row_count, is_kept=True)
-    if lane is None:
-        return Outcome(path, 0, left_out="this node does not know the lane")
+def _made(store: Store, archive: Archive, table: Table, span: Span, lane: Lane | None) -> Outcome:
+    place = archive.place(table, span.epoch, span.lane)
     try:
+        if lane is None:
+            raise NotHeld("this node does not know the lane")
         if table is RECEIPTS:
-            return Outcome(path, _write_receipts(store, archive, span, lane))
-        return Outcome(path, _write_usage(store, archive, span, lane))
+            _write_receipts(store, archive, span, lane)
+        else:
+            _write_usage(store, archive, span, lane)
     except NotHeld as error:
-        return Outcome(path, 0, left_out=str(error))
+        is_damaged = any(place.parent.glob(f"{place.name}*"))
+        return Outcome(place, 0, left_out=f"{error}{'; the damaged file stays' if is_damaged else ''}")
+    made = archive.find(table, span.epoch, span.lane)
+    if made is None:
+        raise Transient(f"{place}: gone as soon as it was written")
+    return Outcome(made.path, made.row_count)
 
 
-def _kept(archive: Archive, table: Table, span: Span) -> ArchiveFile | None:
+def _kept(archive: Archive, table: Table, span: Span, *, check: bool) -> ArchiveFile | None:
     """Return the file that is there, if it is whole and says what it should."""
     try:
         held = archive.find(table, span.epoch, span.lane)
+        if check and held is not None:
+            check_whole([held])
     except InputRejected:
         return None  # damaged: it is made again
     if held is not None and held.span != span:
@@ -108,7 +134,7 @@ def _kept(archive: Archive, table: Table, span: Span) -> ArchiveFile | None:
     return held
 
 
-def _write_receipts(store: Store, archive: Archive, span: Span, lane: Lane) -> int:
+def _write_receipts(store: Store, archive: Archive, span: Span, lane: Lane) -> None:
     units = span.units_before
     with archive.write(RECEIPTS, span) as file:
         for start in range(span.from_seq, span.to_seq, _RECEIPTS_PER_GROUP):
@@ -121,11 +147,9 @@ def _write_receipts(store: Store, archive: Archive, span: Span, lane: Lane) -> i
             file.add(receipt_columns(span, records))
         if units != span.units_after:
             raise NotHeld("the receipts that this node holds are not those that the report counts")
-    return span.to_seq - span.from_seq
 
 
-def _write_usage(store: Store, archive: Archive, span: Span, lane: Lane) -> int:
-    row_count = 0
+def _write_usage(store: Store, archive: Archive, span: Span, lane: Lane) -> None:
     with archive.write(USAGE, span) as file:
         for start in range(span.from_seq, span.to_seq, _LISTS_PER_GROUP):
             end = min(start + _LISTS_PER_GROUP, span.to_seq)
@@ -142,8 +166,6 @@ def _write_usage(store: Store, archive: Archive, span: Span, lane: Lane) -> int:
             )
             if len(columns[0]):
                 file.add(columns, weight=weight)
-                row_count += len(columns[0])
-    return row_count
 
 
 def _span(deployment: str, epoch: int, lane: Lane | None, start: Checkpoint | None, head: Checkpoint) -> Span:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from enum import StrEnum
@@ -13,7 +13,7 @@ import typer
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 
 from usufruct_oracle.archive import clickhouse
-from usufruct_oracle.archive.files import RECEIPTS, USAGE, Archive, Table
+from usufruct_oracle.archive.files import RECEIPTS, USAGE, Archive, ArchiveFile, Table
 from usufruct_oracle.archive.sums import Engine, PythonEngine, lane_sums, record_sums
 from usufruct_oracle.archive.writing import write_archive
 from usufruct_oracle.commands.console import (
@@ -57,6 +57,9 @@ def write(
     usage: Annotated[
         bool, typer.Option("--usage", help="Usage lists, too. Restricted: `write` deletes them in time.")
     ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read files that are there whole; make damaged ones again.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Write what finalized epochs count and the archive lacks; also while the node runs."""
@@ -73,6 +76,7 @@ def write(
                 Archive(folder),
                 keep_restricted_epochs=settings.keep_restricted_epochs,
                 with_usage=usage,
+                check=check,
             ):
                 kept += each.is_kept
                 if as_json:
@@ -115,7 +119,7 @@ def sums(
             raise InputRejected(
                 f"{folder} holds no {table.name} of these epochs", hint="usufruct-oracle archive write"
             )
-        with _opened(engine, server, password_file, archive, table) as opened:
+        with _opened(engine, server, password_file, archive, table, files) as opened:
             if by is Grouping.RECORD:
                 rows = [asdict(each) for each in record_sums(opened, files, first, last)]
             else:
@@ -133,13 +137,18 @@ def sums(
 
 @contextmanager
 def _opened(
-    engine: EngineName, server: str | None, password_file: Path | None, archive: Archive, table: Table
+    engine: EngineName,
+    server: str | None,
+    password_file: Path | None,
+    archive: Archive,
+    table: Table,
+    files: Sequence[ArchiveFile],
 ) -> Iterator[Engine]:
     if server is not None:
         with clickhouse.server(server, password_file, archive, [table]) as opened:
             yield opened
     elif engine is EngineName.CLICKHOUSE:
-        with clickhouse.embedded(archive) as opened:
+        with clickhouse.embedded(table, files) as opened:
             yield opened
     else:
         yield PythonEngine()
