@@ -17,7 +17,7 @@ from typing import Any, Final, TypeVar
 from usufruct_protocol.errors import UsufructError
 
 from usufruct_meter.call import Call
-from usufruct_meter.errors import SpoolFull
+from usufruct_meter.errors import MeteringPaused
 from usufruct_meter.exchange import (
     IncomingRequest,
     Message,
@@ -137,20 +137,24 @@ class AsgiMeter:
         Raises: as `Meter.open` and `Lane.check_ready`.
         """
         meter, group = self._open_meter or await self._open()
-        if meter.lane.is_failing:
-            await self._patiently(lambda: asyncio.to_thread(meter.lane.check_ready))
-        else:
-            meter.lane.check_ready()
+        if not meter.lane.is_failing:
+            try:
+                meter.lane.check_ready()
+                return group
+            except MeteringPaused:
+                if not self._gateway.wait_s:
+                    raise
+        await self._patiently(lambda: asyncio.to_thread(meter.lane.check_ready))
         return group
 
     async def _patiently(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Return what an attempt returns, waiting for room on the disk if the gateway was told to."""
+        """Return what an attempt returns, waiting for a pause to end if the gateway was told to."""
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._gateway.wait_s
         while True:
             try:
                 return await attempt()
-            except SpoolFull:
+            except MeteringPaused:
                 if loop.time() >= deadline:
                     raise
             await asyncio.sleep(_POLL_S)

@@ -23,6 +23,7 @@ from usufruct_protocol.receipts import (
 )
 
 from usufruct_meter.checkpoints import OpenSpan, Periods
+from usufruct_meter.clock_watch import Moment
 from usufruct_meter.errors import OutsideValidity, UnitCapReached
 from usufruct_meter.lane_key import LaneKey
 from usufruct_meter.signed_receipt import MeteredCall, request_hash
@@ -94,14 +95,14 @@ class Draft:
     receipts: list[StoredReceipt] = field(default_factory=list)
     checkpoints: list[SignedCheckpoint] = field(default_factory=list)
 
-    def add(self, call: MeteredCall, now_ms: int) -> StoredReceipt:
+    def add(self, call: MeteredCall, moment: Moment) -> StoredReceipt:
         """Sign the receipt of a call, after a checkpoint if this receipt begins another period or span.
 
         Time is max(previous, now): a lane's time never goes back.
-        Raises: OutsideValidity, UnitCapReached, InputRejected; the draft is then unchanged.
+        Raises: OutsideValidity, UnitCapReached, InputRejected, ClockAhead, LaneAhead; the draft is then
+        unchanged.
         """
-        previous_ms = self.frontier.last_issued_at_ms
-        issued_at_ms = max(previous_ms, now_ms if call.at_ms is None else call.at_ms)
+        issued_at_ms = moment.date(self.frontier.last_issued_at_ms, call.at_ms)
         cumulative_units = self.frontier.cumulative_units + call.units
         self.terms.check_time(issued_at_ms)
         self.terms.check_cap(cumulative_units)
@@ -124,10 +125,11 @@ class Draft:
         self.receipts.append(stored)
         return stored
 
-    def add_void(self, seq: int, now_ms: int) -> StoredReceipt:
+    def add_void(self, seq: int, moment: Moment) -> StoredReceipt:
         """Sign a receipt over no units for a seq that was taken and never got one.
 
-        Raises: Conflict if the seq has a receipt, which is final; InputRejected if it would leave a gap.
+        Raises: Conflict if the seq has a receipt, which is final; InputRejected if it would leave a gap;
+        else as `add`.
         """
         if seq < self.frontier.count:
             raise Conflict(f"seq {seq} has a receipt, and a receipt is final")
@@ -136,7 +138,7 @@ class Draft:
                 f"seq {seq} would leave a gap: the next one is {self.frontier.count}",
                 hint="void the missing ones first, in order",
             )
-        return self.add(MeteredCall(0), now_ms)
+        return self.add(MeteredCall(0), moment)
 
     def checkpoint(self) -> SignedCheckpoint | None:
         """Sign a checkpoint over all receipts so far, unless the last one already covers them."""

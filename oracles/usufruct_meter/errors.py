@@ -56,17 +56,39 @@ class UnitsMissing(InputRejected):
     code = "units_missing"
 
 
-class SpoolFull(Transient):
-    """The spool could not be written for lack of room or because it was busy; nothing was signed away.
+class DatedAhead(InputRejected):
+    """A call is said to have ended at a time that is still to come."""
+
+    code = "dated_ahead"
+
+
+class MeteringPaused(Transient):
+    """Nothing can be metered for now; what is durable stays so.
 
     retry_after_s: when a caller may try again
     """
 
-    code = "spool_full"
-
     def __init__(self, message: str, *, hint: str = "", retry_after_s: int = 1) -> None:
         super().__init__(message, hint=hint)
         self.retry_after_s = retry_after_s
+
+
+class SpoolFull(MeteringPaused):
+    """The spool could not be written for lack of room or because it was busy; nothing was signed away."""
+
+    code = "spool_full"
+
+
+class ClockAhead(MeteringPaused):
+    """This machine's clock is so far ahead that receipts would be evidence against their lane."""
+
+    code = "clock_ahead"
+
+
+class LaneAhead(MeteringPaused):
+    """The lane's last receipt is dated so far ahead that the next one would be evidence against the lane."""
+
+    code = "lane_ahead"
 
 
 class SpoolDoubtful(InvariantBroken):

@@ -14,7 +14,7 @@ from usufruct_protocol.errors import ConfigInvalid, UsufructError
 
 from usufruct_meter.call import Call
 from usufruct_meter.counting import CountingRule, UnitsRule, counting_rule
-from usufruct_meter.errors import MeteredElsewhere, SpoolFull
+from usufruct_meter.errors import MeteredElsewhere, MeteringPaused
 from usufruct_meter.http_request import BadIdempotencyKey
 from usufruct_meter.receipt_desk import NoSuchReceipt
 from usufruct_meter.signed_receipt import SignedReceipt
@@ -40,7 +40,8 @@ class GatewayOptions:
     lane:                a lane file, or a folder of them: each worker process takes the first free one
     routes:              patterns of paths to meter, `*` for anything; every answer with a 2xx status counts
     units:               a kind of meter (see `counting`), or a function of (call, body)
-    on_spool_full:       "refuse" with 503 and Retry-After, or "wait" up to `wait_s` first; never uncounted
+    on_spool_full:       "refuse" with 503 and Retry-After, or "wait" up to `wait_s` first; never uncounted.
+                         A clock that is too far ahead is treated likewise
     max_response_bytes:  of an answer that is held until it is counted; larger ones are refused
     installment_every_s: how long the delivered units of a stream wait at most for a receipt
     checkpoint_every_s:  how long a receipt waits at most for a checkpoint
@@ -103,7 +104,7 @@ class Gateway:
 
 
 def _retry_after_s(error: UsufructError) -> int:
-    if isinstance(error, SpoolFull):
+    if isinstance(error, MeteringPaused):
         return error.retry_after_s
     return _RETRY_SOON_S if isinstance(error, MeteredElsewhere) else _RETRY_LATER_S
 

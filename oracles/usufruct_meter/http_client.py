@@ -13,6 +13,8 @@ from typing import Any, Final
 
 import httpx
 
+from usufruct_meter.clock_reading import ClockReading, elapsed_ms, read_date
+
 _PAUSE: Final = httpx.Timeout(10.0, connect=3.0)
 _SENT_BYTES_PER_S: Final = 64 * 1024
 """The slowest uplink that a batch still gets through."""
@@ -29,6 +31,7 @@ class Answer:
     status: int
     headers: httpx.Headers
     body: bytes
+    clock: ClockReading | None
 
 
 class BoundedClient:
@@ -46,6 +49,7 @@ class BoundedClient:
         """Send a request to a URL, or a path of the base. Raises: httpx.HTTPError, TooLong."""
         if self._http.is_closed:
             self._http = self._connect()
+        asked_ms = elapsed_ms()
         allowed_s = self._exchange_s + len(request.get("content", b"")) / _SENT_BYTES_PER_S
         deadline = time.monotonic() + allowed_s
         watchdog = threading.Timer(allowed_s, self._http.close)
@@ -53,6 +57,7 @@ class BoundedClient:
         watchdog.start()
         try:
             with self._http.stream(method, url, **request) as response:
+                clock = read_date(response.headers, asked_ms, elapsed_ms())
                 body = bytearray()
                 for part in response.iter_raw():
                     body += part
@@ -60,7 +65,7 @@ class BoundedClient:
                         raise TooLong(f"more than {max_bytes} bytes")
                     if time.monotonic() > deadline:
                         raise httpx.ReadTimeout(f"no whole answer in {allowed_s:.3g} s")
-                return Answer(response.status_code, response.headers, bytes(body))
+                return Answer(response.status_code, response.headers, bytes(body), clock)
         except (RuntimeError, OSError) as error:  # the watchdog closed the connection under the exchange
             raise httpx.ReadTimeout(f"no whole answer in {allowed_s:.3g} s") from error
         finally:

@@ -21,6 +21,7 @@ from usufruct_protocol.errors import ConfigInvalid, UsufructError
 from usufruct_protocol.receipts import settlement_domain, verify_checkpoint_signature
 from usufruct_protocol.signing import checksum_address
 
+from usufruct_meter.clock_watch import ClockWatch
 from usufruct_meter.draft import LaneTerms
 from usufruct_meter.errors import (
     LaneClosed,
@@ -64,6 +65,7 @@ class Lane:
     def __init__(self, file: LaneFile, writer: LaneWriter) -> None:
         self.file = file
         self.domain = writer.terms.domain
+        self.clock = writer.clock
         self._writer = writer
         self._mutex = threading.Lock()
         self._queue: deque[_Ticket] = deque()
@@ -125,7 +127,7 @@ class Lane:
 
     def clock_ms(self) -> int:
         """Return the time that the lane goes by."""
-        return self._writer.clock_ms()
+        return self.clock.clock_ms()
 
     @property
     def has_open_span(self) -> bool:
@@ -144,7 +146,8 @@ class Lane:
 
         A response id that was metered before, by any worker of the license, returns the receipt of then.
         Raises: InputRejected, OutsideValidity or UnitCapReached for a call that cannot be metered;
-                MeteredElsewhere, SpoolFull: try again; SpoolDoubtful, LaneClosed: this lane is done.
+                MeteredElsewhere, MeteringPaused (SpoolFull, ClockAhead, LaneAhead): try again;
+                SpoolDoubtful, LaneClosed: this lane is done.
         """
         return self.meter_call(MeteredCall(units, usage, request, response_id, at_ms))
 
@@ -210,7 +213,7 @@ class Lane:
         """
         with self._writing() as writer:
             epoch_of = writer.terms.periods.epoch_of
-            if epoch_of(writer.clock_ms()) <= epoch_of(writer.frontier.last_issued_at_ms):
+            if epoch_of(self.clock_ms()) <= epoch_of(writer.frontier.last_issued_at_ms):
                 return False
             return writer.checkpoint()
 
@@ -218,6 +221,10 @@ class Lane:
         """Raise what stopped the lane for good, if anything did: SpoolDoubtful, LaneClosed."""
         self._check_process()
         self._writer.check_usable()
+
+    def check_clock(self) -> None:
+        """Raise what keeps the next receipt from being dated now, if it is known: ClockAhead, LaneAhead."""
+        self.clock.moment().date(self.last_issued_at_ms)
 
     @property
     def is_failing(self) -> bool:
@@ -349,7 +356,7 @@ def _open_spool(
     terms = LaneTerms(
         key, domain, file.valid_from_ms, file.valid_to_ms, file.max_cumulative_units, file.periods
     )
-    return LaneWriter(terms, lock, spool, index, state, clock_ms)
+    return LaneWriter(terms, lock, spool, index, state, ClockWatch(clock_ms, len(file.nodes)))
 
 
 def _check_last_checkpoint(file: LaneFile, spool: Spool, domain: bytes) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import Final
 
@@ -23,16 +24,18 @@ from usufruct_meter.chain.anchoring import lane_coverage
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.registration import check_registered
 from usufruct_meter.chain.settings import CHAIN_FILE_NAME
+from usufruct_meter.clock_watch import MAX_AHEAD_S, WORTH_SAYING_S, ClockWatch
 from usufruct_meter.errors import NEW_LANE_HINT, LaneLocked
+from usufruct_meter.lane import now_ms
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.lane_key import read_key_file
 from usufruct_meter.lane_lock import LaneLock
+from usufruct_meter.node_client import NodeClient
 from usufruct_meter.spool_reader import SpoolReader
 
 OK: Final = "ok"
 WARN: Final = "warn"
 FAIL: Final = "fail"
-_CLOCK_AHEAD_S: Final = 600
 _ANCHOR_GAS: Final = 130_000
 _ENOUGH_ANCHORS: Final = 10
 
@@ -59,7 +62,10 @@ def check_lane(file: LaneFile) -> Iterator[CheckLine]:
     yield _checked("in use", lambda: "by a running meter" if is_in_use(file) else "by nobody")
     if not file.nodes:
         yield CheckLine(WARN, "nodes", "none in the lane file", "add them, or nothing is counted")
-    yield from _check_chain(file)
+    error_s = _clock_error_s(file)
+    if error_s is not None:
+        yield _clock(error_s, "what nodes show", MAX_AHEAD_S, "set this machine's clock (NTP)")
+    yield from _check_chain(file, is_clock_known=error_s is not None)
 
 
 def is_in_use(file: LaneFile) -> bool:
@@ -71,7 +77,22 @@ def is_in_use(file: LaneFile) -> bool:
     return False
 
 
-def _check_chain(file: LaneFile) -> Iterator[CheckLine]:
+def _clock_error_s(file: LaneFile) -> int | None:
+    """Return how far the clock is off by what nodes show, whatever else they answer; None if too few do."""
+    clock = ClockWatch(now_ms, len(file.nodes))
+    if len(file.nodes) < clock.nodes_needed:
+        return None
+
+    def ask(url: str) -> None:
+        with NodeClient(url, clock.heard) as node, suppress(UsufructError):
+            node.json("/health")
+
+    with ThreadPoolExecutor(len(file.nodes)) as pool:
+        list(pool.map(ask, file.nodes))
+    return clock.error_s()
+
+
+def _check_chain(file: LaneFile, *, is_clock_known: bool) -> Iterator[CheckLine]:
     try:
         chain = LaneChain.beside(file)
     except UsufructError as error:
@@ -84,7 +105,8 @@ def _check_chain(file: LaneFile) -> Iterator[CheckLine]:
     with chain, closing(SpoolReader.open(file.spool)) as reader:
         yield _checked("lane", lambda: f"number {check_registered(file, chain)} on chain")
         yield _checked("covered", lambda: _covered(file, chain, reader))
-        yield _checked("clock", lambda: _clock(chain))
+        if not is_clock_known:
+            yield _checked_line("clock", lambda: _clock_by_head(chain))
         yield from _check_payer(chain)
 
 
@@ -100,14 +122,18 @@ def _covered(file: LaneFile, chain: LaneChain, reader: SpoolReader) -> str:
     return said
 
 
-def _clock(chain: LaneChain) -> str:
-    ahead_s = int(time.time()) - max(one.head.time_s for one in chain.facts())
-    if ahead_s > _CLOCK_AHEAD_S:
-        raise UsufructError(
-            f"{ahead_s} s ahead of the last block",
-            hint="is this machine's clock right, and does the chain move?",
-        )
-    return f"{ahead_s} s ahead of the last block" if ahead_s >= 0 else f"{-ahead_s} s behind the last block"
+def _clock_by_head(chain: LaneChain) -> CheckLine:
+    """Hold the clock against the newest block. That may be an old one: a person can tell."""
+    error_s = int(time.time()) - max(one.head.time_s for one in chain.facts())
+    hint = "is this machine's clock right, and does the chain move?"
+    return _clock(error_s, "the last block", WORTH_SAYING_S, hint)
+
+
+def _clock(error_s: int, other: str, fails_from_s: int, hint: str) -> CheckLine:
+    said = f"{abs(error_s)} s {'behind' if error_s < 0 else 'ahead of'} {other}"
+    if abs(error_s) <= WORTH_SAYING_S:
+        return CheckLine(OK, "clock", said)
+    return CheckLine(FAIL if error_s > fails_from_s else WARN, "clock", said, hint)
 
 
 def _check_payer(chain: LaneChain) -> Iterator[CheckLine]:
@@ -128,8 +154,12 @@ def _check_payer(chain: LaneChain) -> Iterator[CheckLine]:
 
 
 def _checked(what: str, check: Callable[[], str]) -> CheckLine:
+    return _checked_line(what, lambda: CheckLine(OK, what, check()))
+
+
+def _checked_line(what: str, check: Callable[[], CheckLine]) -> CheckLine:
     try:
-        return CheckLine(OK, what, check())
+        return check()
     except UsufructError as error:
         return CheckLine(FAIL, what, str(error), error.hint)
     except sqlite3.DatabaseError as error:

@@ -21,6 +21,7 @@ from usufruct_protocol.receipts import LaneFrontier
 from usufruct_protocol.signing import checksum_address
 
 from usufruct_meter.checkpoints import OpenSpan
+from usufruct_meter.clock_watch import ClockWatch
 from usufruct_meter.draft import Draft, LaneTerms, check_call
 from usufruct_meter.errors import LaneClosed, MeteredElsewhere, SpoolDoubtful, SpoolFull
 from usufruct_meter.idempotency import Claim, ResponseIndex
@@ -81,11 +82,11 @@ class LaneWriter:
         spool: Spool,
         index: ResponseIndex,
         state: tuple[LaneFrontier, OpenSpan],
-        clock_ms: Callable[[], int],
+        clock: ClockWatch,
     ) -> None:
         self.terms = terms
         self.frontier, self.span = state
-        self.clock_ms = clock_ms
+        self.clock = clock
         self._lock = lock
         self._spool = spool
         self._index = index
@@ -130,7 +131,7 @@ class LaneWriter:
         """Sign and write a void receipt. Raises: as `Draft.add_void` and `Spool.append`."""
         self.check_usable()
         draft = self._draft()
-        stored = draft.add_void(seq, self.clock_ms())
+        stored = draft.add_void(seq, self.clock.moment())
         self._write(draft)
         return stored.signed(is_repeat=False)
 
@@ -158,7 +159,7 @@ class LaneWriter:
         self.check_usable()
         self._spool.check_room()
         frontier = self.frontier
-        self.terms.check_time(max(frontier.last_issued_at_ms, self.clock_ms()))
+        self.terms.check_time(self.clock.moment().date(frontier.last_issued_at_ms))
         self.terms.check_cap(frontier.cumulative_units + 1)
 
     def retry_writing(self) -> None:
@@ -221,7 +222,7 @@ class LaneWriter:
         signed: dict[bytes, SignedReceipt],
     ) -> SignedReceipt:
         if response_hash is None:
-            return draft.add(call, self.clock_ms()).signed(is_repeat=False)
+            return draft.add(call, self.clock.moment()).signed(is_repeat=False)
         if response_hash in signed:  # twice in one group
             first = signed[response_hash]
             return SignedReceipt(first.receipt, first.signature, first.request_salt, is_repeat=True)
@@ -230,7 +231,7 @@ class LaneWriter:
             return claim.receipt.signed(is_repeat=True)
         if not claim.is_ours:
             raise MeteredElsewhere("another worker is metering this response id", hint="try again")
-        signed[response_hash] = draft.add(call, self.clock_ms()).signed(is_repeat=False)
+        signed[response_hash] = draft.add(call, self.clock.moment()).signed(is_repeat=False)
         return signed[response_hash]
 
     def _release(self, claims: dict[bytes, Claim], signed: dict[bytes, SignedReceipt]) -> None:

@@ -43,7 +43,7 @@ class Meter:
 
         With a chain file beside the lane file, the lane must be registered as it says, and is kept covered.
         Raises: as `Lane.open` and `check_before_signing`; SpoolOutdated if a node or an anchor proves that
-        the spool has lost receipts.
+        the spool has lost receipts; ClockAhead or LaneAhead if receipts would be dated ahead.
         """
         lane = Lane.open(location, check=check_before_signing)
         shipper = Shipper(lane, checkpoint_every_s=checkpoint_every_s).start()
@@ -51,6 +51,7 @@ class Meter:
         try:
             shipper.ask_nodes(ASK_NODES_S)
             lane.check_usable()
+            lane.check_clock()
         except BaseException:
             meter.close()
             raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Self
 
@@ -12,8 +12,9 @@ from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import InputRejected, UsufructError
 from usufruct_protocol.receipts import Checkpoint, verify_checkpoint_signature
 
+from usufruct_meter.clock_reading import ClockReading
 from usufruct_meter.errors import NodeRefused, NodeUnavailable
-from usufruct_meter.http_client import BoundedClient, TooLong
+from usufruct_meter.http_client import Answer, BoundedClient, TooLong
 
 _MAX_JSON_BYTES: Final = 1024 * 1024
 _EXCHANGE_S: Final = 60.0
@@ -55,11 +56,13 @@ class Taken:
 class NodeClient:
     """One node. Not shared between threads.
 
+    heard: is told what the node's clock shows, with every answer
     All methods raise NodeUnavailable when it is worth trying again, NodeRefused when it is not.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, heard: Callable[[str, ClockReading], None] | None = None) -> None:
         self.url = url
+        self._heard = heard
         self._http = BoundedClient(url, exchange_s=_EXCHANGE_S)
 
     def __enter__(self) -> Self:
@@ -77,28 +80,31 @@ class NodeClient:
 
         Raises: BatchGap, BatchTooLarge, NodeUnavailable, NodeRefused.
         """
-        status, body = self._ask(
+        answer = self._ask(
             "POST",
             "/v1/batches",
             _MAX_JSON_BYTES,
             content=batch.encode(),
             headers={"content-type": "application/octet-stream"},
         )
-        if status == 413:
+        if answer.status == 413:
             raise BatchTooLarge(f"{self.url} takes no batch of {batch.receipt_count} receipts")
-        content = self._object(body)
-        if status == 409 and content.get("code") == "gap":
+        content = self._object(answer.body)
+        if answer.status == 409 and content.get("code") == "gap":
             raise BatchGap(self._count(content, "expected_seq"))
-        self._expect_ok(status, content)
+        if answer.status == 409 and content.get("code") == "future_dated":
+            detail, wait_s = str(content.get("detail"))[:300], _retry_after_s(answer.headers)
+            raise NodeUnavailable(f"{self.url}: {detail}", retry_after_s=wait_s)
+        self._expect_ok(answer.status, content)
         return Taken(self._count(content, "count"), content.get("ack"))
 
     def held(self, lane: bytes, domain: bytes) -> HeldLane:
         """Return what the node holds of a lane; an unknown lane is one it holds nothing of."""
-        status, body = self._ask("GET", f"/v1/lanes/0x{lane.hex()}", _MAX_JSON_BYTES)
-        if status == 404:
+        answer = self._ask("GET", f"/v1/lanes/0x{lane.hex()}", _MAX_JSON_BYTES)
+        if answer.status == 404:
             return HeldLane(0, None)
-        content = self._object(body)
-        self._expect_ok(status, content)
+        content = self._object(answer.body)
+        self._expect_ok(answer.status, content)
         signed = content.get("checkpoint")
         return HeldLane(
             self._count(content, "count"), None if signed is None else self._checkpoint(signed, lane, domain)
@@ -106,23 +112,23 @@ class NodeClient:
 
     def json(self, path: str) -> Mapping[str, Any] | None:
         """Return the JSON object at a path, or None where the node has none."""
-        status, body = self._ask("GET", path, _MAX_JSON_BYTES)
-        if status == 404:
+        answer = self._ask("GET", path, _MAX_JSON_BYTES)
+        if answer.status == 404:
             return None
-        content = self._object(body)
-        self._expect_ok(status, content)
+        content = self._object(answer.body)
+        self._expect_ok(answer.status, content)
         return content
 
     def data(self, path: str, max_bytes: int) -> bytes | None:
         """Return the bytes at a path, or None where the node has none."""
-        status, body = self._ask("GET", path, max_bytes)
-        if status == 404:
+        answer = self._ask("GET", path, max_bytes)
+        if answer.status == 404:
             return None
-        if status != 200:
-            self._expect_ok(status, self._object(body))
-        return body
+        if answer.status != 200:
+            self._expect_ok(answer.status, self._object(answer.body))
+        return answer.body
 
-    def _ask(self, method: str, path: str, max_bytes: int, **request: Any) -> tuple[int, bytes]:
+    def _ask(self, method: str, path: str, max_bytes: int, **request: Any) -> Answer:
         """Send a request and read at most `max_bytes` of the answer."""
         try:
             answer = self._http.ask(method, path, max_bytes=max_bytes, **request)
@@ -130,13 +136,15 @@ class NodeClient:
             raise NodeUnavailable(f"{self.url}: {error or type(error).__name__}") from error
         except TooLong as error:
             raise NodeRefused(f"{self.url}{path} answers with {error}") from error
+        if self._heard is not None and answer.clock is not None:
+            self._heard(self.url, answer.clock)
         if answer.status in (429, 503):
             raise NodeUnavailable(
                 f"{self.url} asks to wait ({answer.status})", retry_after_s=_retry_after_s(answer.headers)
             )
         if answer.status >= 500:
             raise NodeUnavailable(f"{self.url} failed with status {answer.status}")
-        return answer.status, answer.body
+        return answer
 
     def _object(self, body: bytes) -> Mapping[str, Any]:
         try:

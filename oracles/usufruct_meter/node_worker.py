@@ -73,7 +73,10 @@ class NodeWorker(threading.Thread):
         """Ship until stopped."""
         while not self._stopping.is_set():
             try:
-                with NodeClient(self.url) as node, closing(SpoolReader.open(self._lane.file.spool)) as reader:
+                with (
+                    NodeClient(self.url, self._lane.clock.heard) as node,
+                    closing(SpoolReader.open(self._lane.file.spool)) as reader,
+                ):
                     self._ship(node, reader)
             except Exception as error:  # a thread must not die silently behind a healthy server
                 _logger.exception("shipping to %s failed unexpectedly", self.url)

@@ -20,7 +20,7 @@ from typing import Any, Final, TypeVar
 from usufruct_protocol.errors import InputRejected, UsufructError
 
 from usufruct_meter.call import Call
-from usufruct_meter.errors import SpoolFull
+from usufruct_meter.errors import MeteringPaused
 from usufruct_meter.gateway import OWN_HEADERS, SALT_HEADER, Gateway, GatewayOptions, Refusal, receipt_headers
 from usufruct_meter.meter import Meter
 from usufruct_meter.observers import tell
@@ -101,12 +101,12 @@ class WsgiMeter:
         return meter
 
     def _patiently(self, attempt: Callable[[], T]) -> T:
-        """Return what an attempt returns, waiting for room on the disk if the gateway was told to."""
+        """Return what an attempt returns, waiting for a pause to end if the gateway was told to."""
         deadline = time.monotonic() + self._gateway.wait_s
         while True:
             try:
                 return attempt()
-            except SpoolFull:
+            except MeteringPaused:
                 if time.monotonic() >= deadline:
                     raise
             time.sleep(_POLL_S)

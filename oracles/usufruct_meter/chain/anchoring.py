@@ -35,7 +35,6 @@ _LOOKS_PER_MERGE_DELAY: Final = 20
 _SEND_WAIT_S: Final = 240.0
 _FIRST_BACKOFF_S: Final = 2.0
 _LOOK_AFTER_S: Final = 5.0
-_CLOCK_TOLERANCE_S: Final = 600
 _NOW_AND_THEN_S: Final = 600.0
 
 
@@ -116,17 +115,12 @@ class AnchorKeeper(threading.Thread):
         Raises: ChainUnavailable and what `AnchorSender.send` raises.
         """
         facts = self.chain.facts()
+        self._lane.clock.saw_blocks(self.chain.clock_readings())
         found = _worst(reader, self._acks, facts, self._lane.file, self._acknowledged)
         self._coverage = found
         merge_delay_s = min(one.merge_delay_s for one in facts)
         look_every_s = min(_LOOK_EVERY_S, merge_delay_s / _LOOKS_PER_MERGE_DELAY)
         clock_s = self._lane.clock_ms() // 1000
-        ahead_s = clock_s - max(one.head.time_s for one in facts)
-        if ahead_s > _CLOCK_TOLERANCE_S:
-            _logger.warning(
-                "this clock is %d s ahead of the last block: a receipt dated an hour ahead is evidence",
-                ahead_s,
-            )
         if found.due_s is None:
             return look_every_s
         now_s = max(clock_s, *(one.head.time_s for one in facts))

@@ -12,6 +12,7 @@ from usufruct_meter.chain.payer import Payer
 from usufruct_meter.chain.rpc import Endpoint
 from usufruct_meter.chain.settings import CHAIN_FILE_NAME, ChainFile
 from usufruct_meter.chain.views import ChainFacts, ChainView, each
+from usufruct_meter.clock_reading import ClockReading
 from usufruct_meter.lane_file import LaneFile
 from usufruct_meter.lane_key import read_private_key
 from usufruct_meter.spool_history import contradiction
@@ -57,6 +58,10 @@ class LaneChain:
     def facts(self) -> list[ChainFacts]:
         """Return what each endpoint that answers says. Raises: ChainUnavailable, ConfigInvalid."""
         return each(self.views, lambda view: view.facts(self.file.lane))
+
+    def clock_readings(self) -> list[ClockReading]:
+        """Return what the blocks that each endpoint has shown say about the time."""
+        return [view.clock.reading for view in self.views if view.clock.reading is not None]
 
     def registry(self) -> bytes:
         """Return the LicenseRegistry. Raises: ChainUnavailable, ConfigInvalid."""

@@ -20,7 +20,9 @@ from usufruct_protocol.signing import checksum_address
 from usufruct_protocol.terms import LaneRegistration
 
 from usufruct_meter.chain.abi import WORD, address, number, selector, static, uint
+from usufruct_meter.chain.block_clock import BlockClock
 from usufruct_meter.chain.rpc import ChainUnavailable, Endpoint, data, quantity
+from usufruct_meter.clock_reading import elapsed_ms
 
 Answer = TypeVar("Answer")
 
@@ -114,20 +116,24 @@ class ChainView:
 
     def __init__(self, endpoint: Endpoint, settlement: bytes) -> None:
         self.endpoint = endpoint
+        self.clock = BlockClock()
         self._settlement = settlement
         self._neighbors: Neighbors | None = None
 
     def head(self) -> Head:
         """Return the newest block."""
+        asked_ms = elapsed_ms()
         block = self.endpoint.request("eth_getBlockByNumber", "latest", False)
         if not isinstance(block, dict):
             raise ChainUnavailable(f"{self.endpoint.name} knows no block")
-        return Head(
+        head = Head(
             str(block.get("hash")),
             quantity(block.get("number")),
             quantity(block.get("timestamp")),
             quantity(block.get("baseFeePerGas") or "0x0"),
         )
+        self.clock.saw(head.number, head.time_s, asked_ms, elapsed_ms())
+        return head
 
     def neighbors(self) -> Neighbors:
         """Return the contracts around the settlement; asked for once.

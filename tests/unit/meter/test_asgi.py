@@ -25,6 +25,7 @@ from starlette.responses import (
 from starlette.routing import Route
 from usufruct_meter import group_commit
 from usufruct_meter.asgi import AsgiMeter
+from usufruct_meter.clock_watch import ClockWatch, Moment
 from usufruct_meter.errors import SpoolFull
 from usufruct_meter.http_request import request_sha256
 from usufruct_meter.lane import Lane
@@ -417,6 +418,68 @@ def test_when_the_spool_fails_nothing_is_answered_and_later_no_work_is_done(
             assert len(worked) == 1
         await asyncio.sleep(1.1)
         assert (await ask(app)).seq == 0
+
+    run(app, scenario)
+
+
+class WrongClock:
+    """Lets a process believe that it knows its clock to be an hour ahead."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._right, self.is_wrong = ClockWatch.moment, True
+        monkeypatch.setattr(ClockWatch, "moment", lambda watch: self._moment(watch))
+
+    def _moment(self, watch: ClockWatch) -> Moment:
+        moment = self._right(watch)
+        return Moment(moment.now_ms, moment.now_ms - 3_600_000 * self.is_wrong)
+
+
+@pytest.mark.parametrize("on_spool_full", ["refuse", "wait"])
+def test_inv_49_a_clock_ahead_is_treated_as_a_full_spool(
+    file: LaneFile, monkeypatch: pytest.MonkeyPatch, on_spool_full: str
+) -> None:
+    worked: list[int] = []
+
+    async def works(_: Request) -> Response:
+        worked.append(1)
+        return PlainTextResponse("secret answer")
+
+    app = routed(works, file.path, on_spool_full=on_spool_full, wait_s=20.0)
+
+    async def scenario() -> None:
+        clock = WrongClock(monkeypatch)
+        waiting = asyncio.create_task(ask(app))
+        if on_spool_full == "refuse":
+            answer = await waiting
+            assert (answer.status, answer.header("retry-after")) == (503, "30")
+            assert json.loads(answer.body)["code"] == "clock_ahead"
+            assert b"secret" not in answer.body
+            waiting = asyncio.create_task(ask(app))
+        else:
+            await asyncio.sleep(0.3)
+            assert not waiting.done()
+        assert not worked
+        clock.is_wrong = False
+        assert (await waiting).seq == 0
+
+    run(app, scenario)
+
+
+def test_inv_49_a_clock_that_jumps_while_a_call_is_answered_gives_nothing_away(
+    file: LaneFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clocks: list[WrongClock] = []
+
+    async def works(_: Request) -> Response:
+        clocks.append(WrongClock(monkeypatch))
+        return PlainTextResponse("secret answer")
+
+    app = routed(works, file.path)
+
+    async def scenario() -> None:
+        answer = await ask(app)
+        assert (answer.status, json.loads(answer.body)["code"]) == (503, "clock_ahead")
+        assert len(clocks) == 1
 
     run(app, scenario)
 

@@ -120,7 +120,7 @@ def test_inv_40_a_receipt_that_a_dead_worker_never_announced_does_not_come_back(
     assert other.meter(1, response_id="seen").is_repeat  # and so has the dead worker's spool open
     claim_only(dead, "r")
     draft = dead._writer._draft()
-    unannounced = draft.add(MeteredCall(1, response_id="r"), clock.now)
+    unannounced = draft.add(MeteredCall(1, response_id="r"), dead.clock.moment())
     crash(dead)
     log = Path(f"{files[0].spool}-wal")
     twin = shutil.copy(files[0].spool, tmp_path / "twin")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -26,7 +27,7 @@ from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature
 
 from tests.unit.meter.lane_kit import new_lane
-from tests.unit.meter.test_asgi import DOMAIN, TAG, stored_count
+from tests.unit.meter.test_asgi import DOMAIN, TAG, WrongClock, stored_count
 from tests.unit.meter.test_asgi_streams import CHAT, COMMENT, DONE, delta, stored_units
 
 EVENTS = [("Content-Type", "text/event-stream")]
@@ -290,6 +291,24 @@ def test_when_the_spool_fails_nothing_is_answered(metered: Metered, monkeypatch:
         assert json.loads(answer.body)["code"] == "spool_full"
         assert b"hello" not in answer.body
     assert len(worked) == 2
+
+
+@pytest.mark.parametrize("wait_s", [0.0, 0.3])
+def test_inv_49_a_clock_ahead_is_treated_as_a_full_spool(
+    file: LaneFile, metered: Metered, monkeypatch: pytest.MonkeyPatch, wait_s: float
+) -> None:
+    app = metered(hello, on_spool_full="wait", wait_s=wait_s)
+    ask(app)
+    with monkeypatch.context() as patch:
+        clock = WrongClock(patch)
+        began = time.monotonic()
+        answer = ask(app)
+        assert (answer.status, answer.headers["retry-after"]) == (503, "30")
+        assert json.loads(answer.body)["code"] == "clock_ahead"
+        assert time.monotonic() - began >= wait_s
+        clock.is_wrong = False
+        assert ask(app).status == 200
+    assert stored_count(file) == 2
 
 
 def test_an_answer_too_large_to_hold_is_refused_and_its_app_ended(metered: Metered) -> None:
