@@ -5,6 +5,7 @@ The tests are one story, told in order: each goes on from the epoch that the one
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -16,6 +17,7 @@ from tests.integration.oracle_world import ATTEMPT_S, PACE, Committee, committee
 
 DEPTH = 3
 PEOPLE = 3
+SEND_AGAIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -43,9 +45,18 @@ def mine(here: Committee, blocks: int = 1) -> None:
 
 
 def take_back(here: Committee, blocks: int) -> None:
-    """Replace the newest blocks by others; what was in them is forgotten everywhere."""
+    """Replace the newest blocks by others; what was in them is forgotten everywhere.
+
+    Not while a node waits for its receipt: it would send again only after half a minute.
+    """
+    for index in here.network.indexes:
+        here.network.wait_until(f"node {index} has sent", lambda index=index: not is_sending(here, index))
     here.world.chain.rpc("anvil_reorg", blocks, [])
-    here.world.chain.rpc("anvil_dropAllTransactions")
+
+
+def is_sending(here: Committee, index: int) -> bool:
+    journal = here.network.database(index).with_name("node.sqlite.pending-transaction.json")
+    return journal.exists() and json.loads(journal.read_bytes())["standing"] is not None
 
 
 def take_back_to(here: Committee, block_number: int) -> None:
@@ -78,6 +89,7 @@ def finish(here: Committee, epoch: int) -> None:
         here.network.wait_until(
             f"node {index} is done with epoch {epoch}",
             lambda index=index: here.network.get(index, f"/v1/epochs/{epoch}").json().get("is_paid") is True,
+            SEND_AGAIN_S,
         )
     assert not any(here.network.status(index)["halted"] for index in here.network.indexes)
 
