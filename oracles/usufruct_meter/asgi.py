@@ -54,7 +54,8 @@ class AsgiMeter:
     Not metered: failed calls (status >= 400 or an exception), redirects and 304, OPTIONS. WebSockets on a
              metered route are refused. A call whose client hangs up is metered if the app finishes it; a
              stream that breaks off is metered for what was delivered.
-    Raises:  ConfigInvalid for a bad option; the server's startup fails if the lane cannot be opened.
+    Raises:  ConfigInvalid for a bad option; the server's startup fails if the lane cannot be opened, or the
+             clock is known to be ahead.
     """
 
     def __init__(self, app: App, **options: Any) -> None:
@@ -181,8 +182,10 @@ class AsgiMeter:
         """Open before the app starts and close after it has stopped, whether or not it knows of lifespans."""
         startup: Message | None = await receive()
         try:
-            await self._open()
+            meter, _ = await self._open()
+            meter.lane.check_clock()
         except Exception as error:  # noqa: BLE001  (anything but this event, and the server would start)
+            await self.close()
             code, hint = getattr(error, "code", type(error).__name__), getattr(error, "hint", "")
             await send({"type": "lifespan.startup.failed", "message": f"{code}: {error}\nhint: {hint}"})
             return
