@@ -119,6 +119,7 @@ NODE_TESTS := disputes epochs handover
 
 .PHONY: nightly
 nightly: setup $(SOLC) prove test-litellm $(SCALE_ENVIRONMENT) ## Long profiles: proofs, random histories, 1,200,000 bent calls, 40 faulty epochs, PostgreSQL, 20 M rows
+	$(PY) -m toolchain.compile --check --all
 	USUFRUCT_ABUSE_CALLS=1200000 HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -n auto --dist worksteal \
 	  tests/contracts/evm $(TEST_ARGS)
 	USUFRUCT_E2E=long $(PY) -m pytest tests/e2e/test_oracle_kills.py tests/e2e/test_oracle_faults.py $(TEST_ARGS)

@@ -6,6 +6,8 @@ that are deployed as they are. Each source is compiled on its own, so its byteco
 and on nothing else in the tree, and several compile at once. Settings come from brownie-config.yaml. Output
 bytes are the same on every machine and with every build of the compiler.
 
+Sources that are named are compiled, else those that contracts/artifacts.lock does not know as they are now;
+with --all, every one.
 A source that fails stops no other; errors, and warnings about our own sources, make the exit code 1.
 """
 
@@ -23,6 +25,7 @@ from typing import Any
 
 import yaml
 
+from toolchain.artifacts_lock import LOCK, entry, lock_text, read_lock
 from toolchain.solc import COMPILER, ROOT, VERSION, version_in
 
 ARTIFACTS = Path("protocol") / "usufruct_chain" / "artifacts"
@@ -40,39 +43,70 @@ class CompilationFailed(Exception):
 
 @dataclass(frozen=True)
 class Compiled:
-    """What one source gave: artifact files by path below the artifacts folder, and what is wrong with it."""
+    """What one source gave: artifact files by path below the artifacts folder, and what is wrong with it.
+
+    reads: every file that the compiler read, as paths from the root
+    """
 
     source: str
+    reads: list[str] = field(default_factory=list)
     artifacts: dict[Path, bytes] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Compile the contracts into the artifacts that ship.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="only the sources of these names")
-    parser.add_argument("--check", action="store_true", help="write nothing; fail if an artifact differs")
-    parser.add_argument("--root", type=Path, default=ROOT, help="project to compile, this one by default")
-    arguments = parser.parse_args()
+    arguments = command_line().parse_args()
+    root, folder = arguments.root, arguments.root / ARTIFACTS
     try:
-        results = compile_all(arguments.root, contract_sources(arguments.root, arguments.names))
+        sources = contract_sources(root, arguments.names)
+        compiler = compiler_identity(root)
     except CompilationFailed as error:
         print(error, file=sys.stderr)
         return 1
-    artifacts = {path: text for result in results for path, text in result.artifacts.items()}
+    lock = read_lock(root)
+    current = {
+        source: each
+        for source, each in lock.items()
+        if source in sources and not arguments.all and not arguments.names
+        if each.is_current(root, ARTIFACTS, compiler)
+    }
+    results = compile_all(root, [source for source in sources if source not in current], compiler)
     problems = sorted({problem for result in results for problem in result.problems})
     for problem in problems:
         print(problem, file=sys.stderr)
+    artifacts = {
+        Path(path): (folder / path).read_bytes() for each in current.values() for path in each.artifacts
+    }
+    artifacts |= {path: text for result in results for path, text in result.artifacts.items()}
     # Without all sources compiled, an artifact that none of them gave may still have its source.
     complete = not arguments.names and not problems
-    folder = arguments.root / ARTIFACTS
     differences = compare(folder, artifacts, complete)
+    made = {
+        result.source: entry(root, result.reads, compiler, result.artifacts)
+        for result in results
+        if not result.problems
+    }
+    known = lock_text((lock if arguments.names else {}) | current | made)
     if arguments.check:
-        for path in differences:
-            print(f"{ARTIFACTS / path} is not what the sources compile to: `make compile`", file=sys.stderr)
-        return 1 if problems or differences else 0
+        wrong = [f"{ARTIFACTS / path} is not what the sources compile to" for path in differences]
+        if contents(root / LOCK) != known:
+            wrong.append(f"{LOCK} is not about the sources as they are")
+        for line in wrong:
+            print(f"{line}: `make compile`", file=sys.stderr)
+        return 1 if problems or wrong else 0
     write(folder, artifacts, differences)
+    (root / LOCK).write_bytes(known)
     report(artifacts, differences)
     return 1 if problems else 0
+
+
+def command_line() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description="Compile the contracts into the artifacts that ship.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="only the sources of these names")
+    parser.add_argument("--all", action="store_true", help="compile what has not changed, too")
+    parser.add_argument("--check", action="store_true", help="write nothing; fail if an artifact differs")
+    parser.add_argument("--root", type=Path, default=ROOT, help="project to compile, this one by default")
+    return parser
 
 
 def contract_sources(root: Path, names: list[str]) -> list[str]:
@@ -87,11 +121,15 @@ def contract_sources(root: Path, names: list[str]) -> list[str]:
     return sources
 
 
-def compile_all(root: Path, sources: list[str]) -> list[Compiled]:
+def compiler_identity(root: Path) -> Json:
+    """What makes a compiler another one: version and settings. Raises: CompilationFailed without one."""
     if not COMPILER.exists():
         raise CompilationFailed(f"no compiler at {COMPILER}: run `make compile`, which provides it")
-    settings = compiler_settings(root)
-    version = compiler_version()
+    return {"version": compiler_version(), "settings": compiler_settings(root)}
+
+
+def compile_all(root: Path, sources: list[str], compiler: Json) -> list[Compiled]:
+    settings, version = compiler["settings"], compiler["version"]
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool:
         return list(pool.map(lambda source: attempt(root, source, settings, version), sources))
@@ -158,7 +196,7 @@ def compile_source(root: Path, source: str, settings: Json, version: str) -> Com
         if contract["evm"]["bytecode"]["object"]  # interfaces and abstract contracts have none
     }
     warnings = [problem["formattedMessage"] for problem in problems if is_ours(problem)]
-    return Compiled(source, artifacts, warnings)
+    return Compiled(source, sorted(output["sources"]), artifacts, warnings)
 
 
 def artifact_folder(source: str) -> Path:

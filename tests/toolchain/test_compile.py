@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import shutil
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from toolchain import compile as compiler
+from toolchain.artifacts_lock import LOCK
 
 ROOT = Path(__file__).resolve().parents[2]
 HEADER = "// SPDX-License-Identifier: Apache-2.0\npragma solidity 0.8.28;\n"
@@ -21,17 +24,29 @@ ANSWER = (
 PROBE = HEADER + "contract Probe { uint256 public immutable AT = block.number; }\n"
 
 
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A project with one deployable contract, one test contract, a library and an interface, compiled."""
+    folder = tmp_path_factory.mktemp("original")
+    for name in ("contracts/libraries", "contracts/interfaces", "contracts/test"):
+        (folder / name).mkdir(parents=True)
+    shutil.copy(ROOT / "brownie-config.yaml", folder)
+    (folder / "contracts/libraries/Shared.sol").write_text(SHARED)
+    (folder / "contracts/interfaces/IAnswer.sol").write_text(HEADER + "interface IAnswer {}\n")
+    (folder / "contracts/Answer.sol").write_text(ANSWER)
+    (folder / "contracts/test/Probe.sol").write_text(PROBE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "DEPLOYED_AS_IS", ())
+        made = Runner(folder, patch)
+        assert made() == 0
+        assert made.compiled == {"contracts/Answer.sol", "contracts/test/Probe.sol"}
+    return folder
+
+
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A project with one deployable contract, one test contract, a library and an interface."""
-    for folder in ("contracts/libraries", "contracts/interfaces", "contracts/test"):
-        (tmp_path / folder).mkdir(parents=True)
-    shutil.copy(ROOT / "brownie-config.yaml", tmp_path)
-    (tmp_path / "contracts/libraries/Shared.sol").write_text(SHARED)
-    (tmp_path / "contracts/interfaces/IAnswer.sol").write_text(HEADER + "interface IAnswer {}\n")
-    (tmp_path / "contracts/Answer.sol").write_text(ANSWER)
-    (tmp_path / "contracts/test/Probe.sol").write_text(PROBE)
-    return tmp_path
+def project(original: Path, tmp_path: Path) -> Path:
+    """A compiled project of the test's own."""
+    return shutil.copytree(original, tmp_path / "project")
 
 
 @pytest.fixture
@@ -41,14 +56,22 @@ def run(project: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
 
 
 class Runner:
-    """Calls the command on the project."""
+    """Calls the command on the project. `compiled` are the sources that the last call compiled."""
 
     def __init__(self, project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.project = project
         self.artifacts = project / compiler.ARTIFACTS
+        self.lock = project / LOCK
+        self.compiled: set[str] = set()
         self._monkeypatch = monkeypatch
+        monkeypatch.setattr(compiler, "attempt", self._attempt)
+
+    def _attempt(self, root: Path, source: str, *rest: Any, attempt: Any = compiler.attempt) -> Any:
+        self.compiled.add(source)
+        return attempt(root, source, *rest)
 
     def __call__(self, *arguments: str) -> int:
+        self.compiled.clear()
         self._monkeypatch.setattr("sys.argv", ["compile", "--root", str(self.project), *arguments])
         return compiler.main()
 
@@ -58,7 +81,6 @@ class Runner:
 
 
 def test_deployable_and_test_contracts_become_artifacts_and_nothing_else_does(run: Runner) -> None:
-    assert run() == 0
     files = run.files()
     assert set(files) == {"Answer.json", "test/Probe.json"}
     answer = json.loads(files["Answer.json"])
@@ -73,12 +95,11 @@ def test_deployable_and_test_contracts_become_artifacts_and_nothing_else_does(ru
 
 
 def test_bytes_depend_on_the_imports_only(run: Runner) -> None:
-    assert run() == 0
     before = run.files()
     (run.project / "contracts/Another.sol").write_text(PROBE.replace("Probe", "Another"))
     comment = "// a comment\n"
     (run.project / "contracts/libraries/Shared.sol").write_text(SHARED + comment)
-    assert run() == 0
+    assert run("--all") == 0
     after = run.files()
     assert set(after) - set(before) == {"Another.json"}
     assert {name: after[name] for name in before} == before
@@ -91,6 +112,8 @@ def test_bytes_depend_on_the_imports_only(run: Runner) -> None:
 def test_check_names_an_artifact_that_differs_and_writes_nothing(
     run: Runner, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.rmtree(run.artifacts)
+    run.lock.unlink()
     assert run("--check") == 1
     assert run.files() == {}
     assert run() == 0
@@ -102,8 +125,53 @@ def test_check_names_an_artifact_that_differs_and_writes_nothing(
     assert run.files()["Answer.json"] == b"{}"
 
 
-def test_an_artifact_goes_with_its_source(run: Runner) -> None:
+def test_only_what_changed_is_compiled_again(run: Runner) -> None:
+    answer, probe = "contracts/Answer.sol", "contracts/test/Probe.sol"
+    assert run("--check") == 0
+    assert run.compiled == set()
+    assert run("--all") == 0
+    assert run.compiled == {answer, probe}
+    (run.project / "contracts/libraries/Shared.sol").write_text(SHARED + "// a comment\n")
+    assert run("--check") == 1, "the lock is about the sources as they were"
+    assert run.compiled == {answer}
+    assert run("Answer") == 0
+    assert run("--check") == 0
+    assert run.compiled == set()
+    (run.artifacts / "test/Probe.json").unlink()
+    assert run("--check") == 1
+    assert run.compiled == {probe}
     assert run() == 0
+    config = run.project / "brownie-config.yaml"
+    config.write_text(config.read_text().replace("runs: 1000000", "runs: 2"))
+    assert run("--check") == 1
+    assert run.compiled == {answer, probe}
+
+
+def test_a_file_that_the_compiler_no_longer_finds_makes_its_reader_fail(
+    run: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (run.project / "contracts/libraries/Shared.sol").unlink()
+    assert run("--check") == 1
+    assert run.compiled == {"contracts/Answer.sol"}
+    assert "Shared.sol" in capsys.readouterr().err
+
+
+def test_a_lock_that_agrees_with_a_forged_artifact_is_found_out_by_compiling_all(
+    run: Runner, capsys: pytest.CaptureFixture[str]
+) -> None:
+    honest = (run.artifacts / "Answer.json").read_bytes()
+    forged = honest.replace(b"0x60", b"0x61")
+    assert forged != honest
+    (run.artifacts / "Answer.json").write_bytes(forged)
+    assert run("--check") == 1, "the lock alone tells that it was changed"
+    lock = run.lock.read_text()
+    run.lock.write_text(lock.replace(sha256(honest).hexdigest(), sha256(forged).hexdigest()))
+    capsys.readouterr()
+    assert run("--check", "--all") == 1
+    assert "Answer.json is not what the sources compile to" in capsys.readouterr().err
+
+
+def test_an_artifact_goes_with_its_source(run: Runner) -> None:
     (run.project / "contracts/test/Probe.sol").unlink()
     assert run("Answer") == 0
     assert set(run.files()) == {"Answer.json", "test/Probe.json"}
@@ -115,7 +183,6 @@ def test_an_artifact_goes_with_its_source(run: Runner) -> None:
 def test_a_broken_source_stops_no_other_and_keeps_its_artifact(
     run: Runner, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run() == 0
     before = run.files()
     (run.project / "contracts/Answer.sol").write_text("contract {")
     (run.project / "contracts/test/Probe.sol").write_text(PROBE.replace("AT", "SINCE"))
@@ -146,6 +213,7 @@ def test_a_contract_that_needs_linking_is_refused(run: Runner, capsys: pytest.Ca
 def test_a_contract_too_large_for_a_chain_is_refused(
     run: Runner, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    shutil.rmtree(run.artifacts)
     monkeypatch.setattr(compiler, "MAX_CODE_BYTES", 20)
     assert run("Answer") == 1
     assert "Answer is too large for a chain" in capsys.readouterr().err
@@ -162,7 +230,7 @@ def test_another_compiler_version_in_the_configuration_is_refused(
 ) -> None:
     config = run.project / "brownie-config.yaml"
     config.write_text(config.read_text().replace("version: 0.8.28", "version: 0.8.30"))
-    assert run() == 1
+    assert run("--check") == 1
     assert "asks for solc 0.8.30" in capsys.readouterr().err
 
 
