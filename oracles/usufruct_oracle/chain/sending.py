@@ -35,6 +35,8 @@ def open_sender(w3: Web3, signer: Signer, chain_id: int, journal: Path, metrics:
         if fee_wei:
             metrics.transaction_fees.labels(kind).inc(fee_wei)
 
+    for kind in {*_KINDS.values(), "other"}:
+        metrics.transactions.labels(kind, "reverted")  # shown from the start: an alert watches its increase
     sender = Sender(w3, signer, chain_id=chain_id, journal=Journal(journal), observer=count)
     metrics.oldest_pending_at.set_function(lambda: sender.pending_since or 0.0)
     return sender
