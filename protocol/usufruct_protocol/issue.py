@@ -37,14 +37,16 @@ def issue_notes(accrued: Mapping[bytes, int], rosters: Mapping[int, Roster], not
     rows = rows_by_purse(rosters)
     words: list[int] = []
     left = dict(accrued)
+    least = max(1, note_minimum)
     for purse, billionths in accrued.items():
-        row = rows.get(purse)
-        if row is None or row.payout == NO_ADDRESS:
-            continue
         amount = _whole(billionths)
-        if amount >= max(1, note_minimum, row.threshold_base_units):
-            words.append(note_word(row.payout, amount))
-            left[purse] = _rest(billionths)
+        if amount < least:
+            continue
+        row = rows.get(purse)
+        if row is None or row.payout == NO_ADDRESS or amount < row.threshold_base_units:
+            continue
+        words.append(note_word(row.payout, amount))
+        left[purse] = billionths - amount * ACCRUAL_SCALE
     return Issue(tuple(sorted(words)), Accruals(left))
 
 
@@ -55,11 +57,18 @@ def reserve_tree(accruals: Accruals, rosters: Mapping[int, Roster], chain: Chain
     leaf. Leaves are salted and sorted by hash, so that neither order nor a guess gives a wallet away.
     """
     rows = rows_by_purse(rosters)
-    housed, homeless = _by_home(accruals, rows)
     leaves: list[tuple[bytes, int]] = []
-    for purse, billionths in housed.items():
-        leaves += _leaf(rows[purse].payout, billionths, reserve_salt(rows[purse].salt, chain.epoch))
-    leaves += _leaf(chain.custodian, sum(homeless.values()), _custodian_salt(rows, chain.epoch))
+    homeless = 0
+    for purse, billionths in accruals.items():
+        row = rows.get(purse)
+        if row is None or row.payout == NO_ADDRESS:
+            homeless += billionths
+        elif amount := _whole(billionths):
+            salt = reserve_salt(row.salt, chain.epoch)
+            leaves.append((reserve_leaf(note_word(row.payout, amount), salt), amount))
+    if amount := _whole(homeless):
+        salt = _custodian_salt(rows, chain.epoch)
+        leaves.append((reserve_leaf(note_word(chain.custodian, amount), salt), amount))
     leaves.sort()
     return SumTree.from_leaves([leaf for leaf, _ in leaves], [amount for _, amount in leaves])
 
@@ -122,10 +131,3 @@ def _whole(billionths: int) -> int:
 def _rest(billionths: int) -> int:
     """What one leaf leaves of an amount, in billionths."""
     return billionths - _whole(billionths) * ACCRUAL_SCALE
-
-
-def _leaf(payee: bytes, billionths: int, salt: bytes) -> list[tuple[bytes, int]]:
-    amount = _whole(billionths)
-    if not amount:
-        return []
-    return [(reserve_leaf(note_word(payee, amount), salt), amount)]

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import struct
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from struct import Struct
+from operator import lt
+from struct import Struct, unpack_from
 from typing import Final
 
 from usufruct_protocol.eip712 import check_bytes
@@ -27,11 +29,11 @@ from usufruct_protocol.wire import Cursor
 NO_ADDRESS: Final = bytes(20)
 ROW_TAG: Final = b"\x05"
 _MAGIC: Final = b"UFR1"
-_MAX_WEIGHT_BITS: Final = 64
+_WEIGHT_END: Final = 2**64
 _COUNT: Final = Struct(">I")
-_ROW_HEAD: Final = Struct(">32sQ20s12x32xI")
+_ROW_HEAD: Final = Struct(">32sQ20s12s32sI")
 _INTERVAL_COUNT: Final = Struct(">H")
-_INTERVAL_BYTES: Final = 8 + 8 + 32
+_INTERVAL: Final = Struct(">QQ32s")
 
 
 def derive_purse(steward_key: bytes, collection: bytes, person: bytes) -> bytes:
@@ -84,53 +86,72 @@ class RosterRow:
     intervals: tuple[ConsentInterval, ...] = ()
 
     def __post_init__(self) -> None:
+        # Said in one breath, because a million rows are read at once; what is wrong is found out only then.
+        is_well_formed = (
+            type(self.purse) is type(self.payout) is type(self.salt) is bytes
+            and (len(self.purse), len(self.payout), len(self.salt)) == (32, 20, 32)
+            and type(self.weight) is type(self.threshold_base_units) is int
+            and 0 <= self.weight < _WEIGHT_END
+            and 0 <= self.threshold_base_units <= MAX_UINT96
+        )
+        if not is_well_formed:
+            self._refuse()
+        if self.record_tags:
+            _check_tags(self.purse, self.record_tags)
+        if self.intervals and any(a.to_ms > b.from_ms for a, b in pairwise(self.intervals)):
+            raise InputRejected(f"consent intervals of purse {self.purse.hex()} must ascend without overlap")
+
+    def _refuse(self) -> None:
         check_bytes(self.purse, 32, "purse")
         check_bytes(self.payout, 20, "payout address")
         check_bytes(self.salt, 32, "row salt")
-        check_uint(self.weight, _MAX_WEIGHT_BITS, "weight")
-        if not 0 <= self.threshold_base_units <= MAX_UINT96:
-            raise InputRejected(f"threshold must be a uint96, got {self.threshold_base_units}")
-        for tag in self.record_tags:
-            check_bytes(tag, 32, "record tag")
-        if any(a >= b for a, b in pairwise(self.record_tags)):
-            raise InputRejected(f"record tags of purse {self.purse.hex()} must ascend without repeats")
-        if any(a.to_ms > b.from_ms for a, b in pairwise(self.intervals)):
-            raise InputRejected(f"consent intervals of purse {self.purse.hex()} must ascend without overlap")
+        check_uint(self.weight, 64, "weight")
+        check_uint(self.threshold_base_units, 96, "threshold")
+        raise InputRejected("a roster row has a field of a derived type")
 
     def to_bytes(self) -> bytes:
         """Return the row's canonical bytes."""
-        parts = [
+        head = _ROW_HEAD.pack(
             self.purse,
-            self.weight.to_bytes(8, "big"),
+            self.weight,
             self.payout,
             self.threshold_base_units.to_bytes(12, "big"),
             self.salt,
-            len(self.record_tags).to_bytes(4, "big"),
-            *self.record_tags,
-            len(self.intervals).to_bytes(2, "big"),
-        ]
-        for interval in self.intervals:
-            parts += (
-                interval.from_ms.to_bytes(8, "big"),
-                interval.to_ms.to_bytes(8, "big"),
-                interval.revoke_tag,
-            )
-        return b"".join(parts)
-
-    @classmethod
-    def read(cls, cursor: Cursor) -> RosterRow:
-        """Read one row off a cursor. Raises InputRejected for anything not canonical."""
-        purse = cursor.take(32, "purse")
-        weight = cursor.uint(8, "weight")
-        payout = cursor.take(20, "payout address")
-        threshold = cursor.uint(12, "threshold")
-        salt = cursor.take(32, "row salt")
-        tags = tuple(cursor.take(32, "record tag") for _ in range(cursor.uint(4, "record tag count")))
-        intervals = tuple(
-            ConsentInterval(cursor.uint(8, "from_ms"), cursor.uint(8, "to_ms"), cursor.take(32, "revoke tag"))
-            for _ in range(cursor.uint(2, "interval count"))
+            len(self.record_tags),
         )
-        return cls(purse, weight, payout, threshold, salt, tags, intervals)
+        intervals = (_INTERVAL.pack(each.from_ms, each.to_ms, each.revoke_tag) for each in self.intervals)
+        return b"".join((head, *self.record_tags, _INTERVAL_COUNT.pack(len(self.intervals)), *intervals))
+
+
+def _check_tags(purse: bytes, tags: tuple[bytes, ...]) -> None:
+    for tag in tags:
+        check_bytes(tag, 32, "record tag")
+    if any(a >= b for a, b in pairwise(tags)):
+        raise InputRejected(f"record tags of purse {purse.hex()} must ascend without repeats")
+
+
+def _read_row(data: bytes, start: int) -> tuple[RosterRow, int]:
+    """Return the row that starts there, and where it ends.
+
+    Raises: struct.error if the data ends before, InputRejected for what no row holds.
+    """
+    purse, weight, payout, threshold, salt, tag_count = _ROW_HEAD.unpack_from(data, start)
+    at = start + _ROW_HEAD.size
+    tags: tuple[bytes, ...] = ()
+    if tag_count:
+        if tag_count > (len(data) - at) // 32:
+            raise struct.error("record tags")
+        tags = unpack_from("32s" * tag_count, data, at)
+        at += 32 * tag_count
+    (interval_count,) = _INTERVAL_COUNT.unpack_from(data, at)
+    at += _INTERVAL_COUNT.size
+    intervals: tuple[ConsentInterval, ...] = ()
+    if interval_count:
+        starts = range(at, at + interval_count * _INTERVAL.size, _INTERVAL.size)
+        intervals = tuple([ConsentInterval(*_INTERVAL.unpack_from(data, each)) for each in starts])
+        at = starts.stop
+    units = int.from_bytes(threshold, "big")
+    return RosterRow(purse, weight, payout, units, salt, tags, intervals), at
 
 
 def roster_order(purse: bytes) -> tuple[bytes, bytes]:
@@ -141,8 +162,9 @@ def roster_order(purse: bytes) -> tuple[bytes, bytes]:
 class Roster:
     """The rows of one license in canonical order. Immutable; equal when the bytes are equal."""
 
-    def __init__(self, rows: tuple[RosterRow, ...]) -> None:
+    def __init__(self, rows: tuple[RosterRow, ...], root: bytes | None = None) -> None:
         self.rows = rows
+        self._root = root
         _refuse_disorder(rows)
 
     @classmethod
@@ -155,18 +177,35 @@ class Roster:
         """Read canonical bytes; anything that `to_bytes` would not write is refused."""
         cursor = Cursor(data, "roster")
         cursor.expect(_MAGIC)
-        rows = tuple(RosterRow.read(cursor) for _ in range(cursor.uint(4, "row count")))
+        row_count = cursor.uint(4, "row count")
+        rows: list[RosterRow] = []
+        leaves: list[bytes] = []
+        start = len(_MAGIC) + _COUNT.size
+        try:
+            for _ in range(row_count):
+                row, end = _read_row(data, start)
+                rows.append(row)
+                leaves.append(keccak256(ROW_TAG + data[start:end]))
+                start = end
+        except struct.error as error:
+            raise InputRejected(
+                f"roster: row {len(rows)} of {row_count} at offset {start} is not whole",
+                hint="the data was cut short; fetch or send it again whole",
+            ) from error
+        cursor.take(start - len(_MAGIC) - _COUNT.size, "rows")
         cursor.finish()
-        return cls(rows)
+        return cls(tuple(rows), padded_root(leaves))
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes: mark, row count, rows."""
-        return _MAGIC + len(self.rows).to_bytes(4, "big") + b"".join(row.to_bytes() for row in self.rows)
+        return _MAGIC + len(self.rows).to_bytes(4, "big") + b"".join([row.to_bytes() for row in self.rows])
 
-    @cached_property
+    @property
     def root(self) -> bytes:
         """Merkle root of the salted rows, what the steward sets on chain: leaf = keccak(0x05 ‖ row)."""
-        return padded_root([keccak256(ROW_TAG + row.to_bytes()) for row in self.rows])
+        if self._root is None:
+            self._root = padded_root([keccak256(ROW_TAG + row.to_bytes()) for row in self.rows])
+        return self._root
 
     @cached_property
     def weights(self) -> tuple[int, ...]:
@@ -194,11 +233,11 @@ def skim(data: bytes) -> Iterator[tuple[bytes, int, bytes, int]]:
     (row_count,) = _COUNT.unpack_from(data, offset)
     offset += _COUNT.size
     for _ in range(row_count):
-        purse, weight, payout, n_tags = _ROW_HEAD.unpack_from(data, offset)
+        purse, weight, payout, _, _, n_tags = _ROW_HEAD.unpack_from(data, offset)
         yield purse, weight, payout, n_tags
         offset += _ROW_HEAD.size + 32 * n_tags
         (n_intervals,) = _INTERVAL_COUNT.unpack_from(data, offset)
-        offset += _INTERVAL_COUNT.size + _INTERVAL_BYTES * n_intervals
+        offset += _INTERVAL_COUNT.size + _INTERVAL.size * n_intervals
 
 
 def rosters_hash(roots: Mapping[int, bytes]) -> bytes:
@@ -211,15 +250,20 @@ def rosters_hash(roots: Mapping[int, bytes]) -> bytes:
 
 
 def _refuse_disorder(rows: tuple[RosterRow, ...]) -> None:
-    keys = [roster_order(row.purse) for row in rows]
-    for before, after in pairwise(keys):
-        if before == after:
-            raise InputRejected(f"purse {before[1].hex()} is in the roster twice", hint="merge its rows")
-        if before > after:
-            raise InputRejected(
-                "roster rows are not in (sha256(purse), purse) order", hint="use Roster.build"
-            )
+    digests = [hashlib.sha256(row.purse).digest() for row in rows]
+    if not all(map(lt, digests, digests[1:])):
+        _tell_disorder([row.purse for row in rows])
     tags = [tag for row in rows for tag in row.record_tags]
     if len(set(tags)) != len(tags):
         twice = next(tag for tag, count in Counter(tags).items() if count > 1)
         raise InputRejected(f"record tag {twice.hex()} belongs to two purses", hint="a record has one owner")
+
+
+def _tell_disorder(purses: list[bytes]) -> None:
+    for before, after in pairwise(purses):
+        if before == after:
+            raise InputRejected(f"purse {before.hex()} is in the roster twice", hint="merge its rows")
+        if roster_order(before) > roster_order(after):
+            raise InputRejected(
+                "roster rows are not in (sha256(purse), purse) order", hint="use Roster.build"
+            )
