@@ -5,7 +5,7 @@ Source: docs/spec.md, accruals.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from usufruct_protocol.errors import InputRejected
@@ -21,16 +21,12 @@ class Accruals(Mapping[bytes, int]):
     __slots__ = ("_amounts",)
 
     def __init__(self, amounts: Mapping[bytes, int] | None = None) -> None:
-        kept: dict[bytes, int] = {}
-        for purse in sorted(amounts or {}):
-            amount = amounts[purse]  # type: ignore[index]
-            if len(purse) != 32 or not 0 <= amount < 1 << 128:
-                raise InputRejected(
-                    f"accrual of {purse.hex()} must be a uint128 for a 32-byte purse, got {amount}"
-                )
-            if amount:
-                kept[purse] = amount
-        self._amounts = kept
+        given = amounts or {}
+        purses = sorted(given)
+        values = [given[purse] for purse in purses]
+        if values and not ({32}.issuperset(map(len, purses)) and min(values) >= 0 and max(values) < 1 << 128):
+            _refuse(zip(purses, values, strict=True))
+        self._amounts = {purse: value for purse, value in zip(purses, values, strict=True) if value}
 
     def __getitem__(self, purse: bytes) -> int:
         return self._amounts[purse]
@@ -69,6 +65,13 @@ class Accruals(Mapping[bytes, int]):
             last = purse
         cursor.finish()
         return cls(amounts)
+
+
+def _refuse(rows: Iterable[tuple[bytes, int]]) -> None:
+    purse, amount = next(
+        (purse, amount) for purse, amount in rows if len(purse) != 32 or not 0 <= amount < 1 << 128
+    )
+    raise InputRejected(f"accrual of {purse.hex()} must be a uint128 for a 32-byte purse, got {amount}")
 
 
 EMPTY: Final = Accruals()
