@@ -149,6 +149,10 @@ def test_a_file_of_an_older_release_gives_way(store: Store, archive: Archive, la
     assert f"`usufruct-oracle archive write {archive.root} --check` makes it again" in str(refused.value.hint)
     assert [each.path for each in written(store, archive) if not each.is_kept] == [paths[2]]
     assert not old.exists()
+    old.write_bytes(paths[2].read_bytes())  # as after a crash before the old one went
+    assert [each.path for each in written(store, archive) if not each.is_kept] == [paths[2]]
+    assert not old.exists()
+    assert [each.path for each in archive.files(RECEIPTS, *ALL)] == paths
 
 
 def test_a_row_too_few_too_many_or_bent_is_found(store: Store, archive: Archive) -> None:
