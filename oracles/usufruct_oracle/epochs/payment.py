@@ -23,6 +23,8 @@ _log = logging.getLogger(__name__)
 RANGES_PER_STEP: Final = 4
 _FIRST_LOOK_AGAIN_S: Final = 600.0
 _LONGEST_LOOK_AGAIN_S: Final = 86_400.0
+# A reorganization took the finalization back; it is made again, and with it the tree.
+_NO_TREE_NOW: Final = "RoyaltySplitter_UnknownTree"
 
 
 @dataclass(slots=True)
@@ -116,7 +118,8 @@ class Payment:
                 work.refused.add(number)
         except CallReverted as error:
             _log.warning("notes from %d on of tree %d not paid: %s", start, tree_id, error)
-            work.refused.add(number)
+            if error.error_name != _NO_TREE_NOW:
+                work.refused.add(number)
 
     def _load(self, final: Finalized) -> _Work:
         if self._work is None or self._work[0] != final.epoch:

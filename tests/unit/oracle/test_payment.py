@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
+from usufruct_chain.reverts import CallReverted
 from usufruct_oracle.epochs.payment import RANGES_PER_STEP, Payment
 from usufruct_oracle.epochs.submission import Stagger
 from usufruct_oracle.storage import epoch_store
@@ -29,6 +30,7 @@ class Ledger:
     paid: int = 0
     sent: list[tuple[int, int]] = field(default_factory=list)
     looks: int = 0
+    is_taken_back: bool = False
 
     def paid_bits(self, tree_id: int, count: int) -> int:
         assert (tree_id, count) == (2 * EPOCH, len(self.words))
@@ -43,7 +45,9 @@ class Ledger:
             index for index in range(start, end) if not self.paid >> index & 1 and index not in self.refusing
         ]
 
-    def payable(self, _tree: int, start: int, log2: int, words: Sequence[int], proof: bytes) -> int:
+    def payable(self, tree_id: int, start: int, log2: int, words: Sequence[int], proof: bytes) -> int:
+        if self.is_taken_back:
+            raise CallReverted("RoyaltySplitter_UnknownTree", {"treeId": tree_id}, b"")
         return sum(self.words[index] % 2**96 for index in self._payable(start, log2, words, proof))
 
     def pay_range(self, _tree: int, start: int, log2: int, words: Sequence[int], proof: bytes) -> None:
@@ -134,6 +138,18 @@ def test_a_wallet_that_refuses_does_not_stop_the_others_and_burns_nothing(store:
     assert ledger.paid == (1 << 10) - 1
     with store.read() as db:
         assert epoch_store.unpaid(db) == []
+
+
+def test_a_tree_that_was_taken_back_is_paid_as_soon_as_it_is_there_again(store: Store, clock: Clock) -> None:
+    ledger = ledger_of(store, 10)
+    payment = payer(store, ledger, clock)
+    ledger.is_taken_back = True
+    for _ in range(3):
+        assert payment.step(0, 1) is True
+    assert ledger.sent == []
+    ledger.is_taken_back = False
+    payment.step(0, 1)
+    assert ledger.paid == (1 << 10) - 1
 
 
 def test_who_is_no_signer_pays_nothing(store: Store, clock: Clock) -> None:
