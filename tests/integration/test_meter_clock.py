@@ -97,7 +97,7 @@ def test_inv_49_a_server_does_not_start_by_a_clock_ahead_and_ships_what_it_has(
             sent.append(message)
 
         app = AsgiMeter(None, lane=file.path)  # type: ignore[arg-type]
-        await app({"type": "lifespan"}, receive, send)
+        await asyncio.wait_for(app({"type": "lifespan"}, receive, send), 20)
 
     asyncio.run(start())
     assert [message["type"] for message in sent] == ["lifespan.startup.failed"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
@@ -162,6 +163,9 @@ def test_one_endpoint_that_lies_does_not_stop_a_gateway_while_another_or_the_nod
     assert not here.is_refused()
     here.watch.saw_blocks([late, here.block(is_new=False)])
     assert not here.is_refused(), "whatever block there is, what is dated before it proves nothing"
+    idle = ClockReading(late.earliest_ms, right.latest_ms, right.read_at_ms)
+    here.watch.saw_blocks([late, idle])
+    assert not here.is_refused(), "what blocks of another showed before"
     here.watch.saw_blocks([late])
     assert here.is_refused(), "one endpoint is all that is known"
     here.node(0)
@@ -234,6 +238,7 @@ def test_each_change_is_said_once(caplog: pytest.LogCaptureFixture) -> None:
         (MAX_AHEAD_MS, None, -HOUR_MS, MAX_AHEAD_MS),  # a clock that is behind: time stands still
         (MAX_AHEAD_MS + 1, None, 0, LaneAhead),
         (MAX_AHEAD_MS + 1, 5, 0, LaneAhead),
+        (MAX_AHEAD_MS + 1, None, MAX_AHEAD_MS, LaneAhead),
         (MAX_AHEAD_MS + 1, None, MAX_AHEAD_MS + 1, ClockAhead),
         (0, MAX_AHEAD_MS, 0, MAX_AHEAD_MS),
         (0, MAX_AHEAD_MS + 1, 0, DatedAhead),
@@ -351,9 +356,15 @@ def test_a_clock_that_falls_behind_wedges_no_lane(lane: Lane, clock: Clock) -> N
     ],
 )
 def test_the_date_of_an_answer_bounds_the_time_it_was_given(
-    headers: dict[str, str], expected: ClockReading | None
+    headers: dict[str, str], expected: ClockReading | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert read_date(headers, 20, 50) == expected
+    monkeypatch.setenv("TZ", "XYZ-9")
+    time.tzset()
+    try:
+        assert read_date(headers, 20, 50) == expected
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def latest_after(looks: list[tuple[int, int, int]]) -> int | None:
