@@ -5,7 +5,7 @@ Source: docs/spec.md, accruals.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import ItemsView, Iterable, Iterator, Mapping
 from typing import Final
 
 from usufruct_protocol.errors import InputRejected
@@ -23,7 +23,7 @@ class Accruals(Mapping[bytes, int]):
     def __init__(self, amounts: Mapping[bytes, int] | None = None) -> None:
         given = amounts or {}
         purses = sorted(given)
-        values = [given[purse] for purse in purses]
+        values = list(map(given.__getitem__, purses))
         if values and not ({32}.issuperset(map(len, purses)) and min(values) >= 0 and max(values) < 1 << 128):
             _refuse(zip(purses, values, strict=True))
         self._amounts = {purse: value for purse, value in zip(purses, values, strict=True) if value}
@@ -36,6 +36,10 @@ class Accruals(Mapping[bytes, int]):
 
     def __len__(self) -> int:
         return len(self._amounts)
+
+    def items(self) -> ItemsView[bytes, int]:
+        """Return purses and amounts; as a view of a dict, and so much faster than a mapping's own."""
+        return self._amounts.items()
 
     def __hash__(self) -> int:
         return hash(tuple(self._amounts.items()))

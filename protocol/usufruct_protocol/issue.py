@@ -36,7 +36,7 @@ def issue_notes(accrued: Mapping[bytes, int], rosters: Mapping[int, Roster], not
     """
     rows = rows_by_purse(rosters)
     words: list[int] = []
-    left = dict(accrued)
+    left = dict(accrued.items())
     least = max(1, note_minimum)
     for purse, billionths in accrued.items():
         amount = _whole(billionths)

@@ -312,7 +312,7 @@ def _carry(inputs: ReportInputs, lines: tuple[LineResult, ...], usage: Usage) ->
 
 def _accrue(inputs: ReportInputs, before: Accruals, pots: list[_Pot]) -> dict[bytes, int]:
     """Add each pot to its purses, exactly, in billionths of a base unit."""
-    accrued = dict(before)
+    accrued = dict(before.items())
     for pot in pots:
         if not pot.base_units:
             continue

@@ -31,6 +31,7 @@ MAX_RANGE_LOG2: Final = 8
 _PAIR_SIZE: Final = 2 * ENTRY_SIZE
 _PIECE: Final = 512  # entries handled at once: few enough to stay in the processor's cache
 _LOWEST_WITH_PAYEE: Final = (1 << 96).to_bytes(WORD_SIZE, "big")
+_NOBODY: Final = bytes(20)
 _MASK64: Final = 2**64 - 1
 _IS_LITTLE_ENDIAN: Final = pack("=H", 1) == pack("<H", 1)
 
@@ -51,11 +52,18 @@ def note_word(payee: bytes, amount: int) -> int:
     Units:  amount in base units, 1 … 2⁹⁶ − 1.
     Raises: InputRejected for a zero payee, which nobody could be paid at, or a zero amount.
     """
-    if check_bytes(payee, 20, "payee") == bytes(20):
+    is_payable = type(payee) is bytes and len(payee) == 20 and payee != _NOBODY
+    if not is_payable or type(amount) is not int or not 0 < amount <= MAX_UINT96:
+        _refuse_note(payee, amount)
+    return int.from_bytes(payee, "big") << 96 | amount
+
+
+def _refuse_note(payee: bytes, amount: int) -> None:
+    if check_bytes(payee, 20, "payee") == _NOBODY:
         raise InputRejected("payee of a note is the zero address")
     if check_uint(amount, 96, "note amount") == 0:
         raise InputRejected(f"note of 0x{payee.hex()} has amount 0")
-    return int.from_bytes(payee, "big") << 96 | amount
+    raise InputRejected("payee of a note must be plain bytes")
 
 
 def split_word(word: int) -> tuple[bytes, int]:
