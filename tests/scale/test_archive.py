@@ -118,6 +118,24 @@ def test_what_is_there_is_kept_and_what_is_damaged_is_made_again(store: Store, a
     assert [each.path for each in archive.files(RECEIPTS, *ALL)] == paths
 
 
+def test_what_reports_count_is_written_anew_when_damaged(
+    store: Store, archive: Archive, lane: KitLane
+) -> None:
+    finalize(store, 6, [lane.checkpoint(5 * PER_EPOCH)])  # an epoch without calls is none that is missing
+    written(store, archive)
+    lists = [path for epoch in range(1, 7) for path in archive.folder(RECEIPTS, epoch).glob("lanes-*.json")]
+    before = [path.read_bytes() for path in lists]
+    lists[1].write_bytes(rotted(before[1]))
+    lists[2].unlink()
+    (lists[3].parent / f"lanes-{'0' * 64}.json").write_bytes(b"of an older release")
+    sums = ["sums", str(archive.root), "--engine", "python", "--json"]
+    assert CliRunner().invoke(archive_app, sums).exit_code == 2
+    written(store, archive)
+    assert [path.read_bytes() for path in lists] == before
+    assert len(list(archive.root.glob("receipts/epoch-*/lanes-*.json"))) == len(lists) == 6
+    assert len(_run(*sums)) == 5
+
+
 def test_what_has_rotted_is_made_again_when_asked_to_look(store: Store, archive: Archive) -> None:
     paths = [each.path for each in written(store, archive, usage=True)]
     before = [path.read_bytes() for path in paths]

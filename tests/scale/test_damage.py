@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -13,6 +14,7 @@ pytest.importorskip("clickhouse_connect", reason="NOT TESTED: ClickHouse is not 
 
 from click.testing import Result
 from typer.testing import CliRunner
+from usufruct_oracle.archive.counted import put_counted
 from usufruct_oracle.archive.files import RECEIPTS, Archive, ArchiveFile
 from usufruct_oracle.cli import app
 
@@ -30,6 +32,8 @@ each_engine = pytest.mark.parametrize("engine", ["clickhouse", "python"])
 def written(tmp_path_factory: pytest.TempPathFactory) -> Archive:
     archive = Archive(tmp_path_factory.mktemp("written"))
     write_receipts(archive, Expected(), ROWS, LANES, EPOCHS, seed=3)
+    for epoch in range(1, EPOCHS + 1):
+        put_counted(archive, epoch, [file.span for file in archive.files(RECEIPTS, epoch, epoch)])
     return archive
 
 
@@ -108,15 +112,44 @@ def test_inv_48_files_that_changed_places_are_found(
     assert "not a file of this archive: holds epoch" in refused(archive, engine)
 
 
-@each_engine
-def test_inv_48_a_file_missing_between_others_is_found(
-    archive: Archive, files: list[ArchiveFile], engine: str
+@pytest.mark.parametrize("gone", range(LANES * EPOCHS))
+def test_inv_48_a_file_that_is_gone_is_missed(archive: Archive, files: list[ArchiveFile], gone: int) -> None:
+    span = files[gone].span
+    files[gone].path.unlink()
+    place = archive.place(RECEIPTS, span.epoch, span.lane)
+    assert f"{place}: missing; the report counts receipts {span.from_seq} to" in refused(archive, "python")
+    for epoch in range(1, EPOCHS + 1):
+        alone = ("--from", str(epoch), "--to", str(epoch))
+        assert (sums(archive, "python", *alone).exit_code == 0) == (epoch != span.epoch)
+    assert sums(archive, "python", "--incomplete").exit_code == 0
+
+
+def test_inv_48_an_epoch_that_is_gone_between_others_is_missed(archive: Archive) -> None:
+    shutil.rmtree(archive.folder(RECEIPTS, 2))
+    assert "epoch-2: no lists of what the report counts" in refused(archive, "python")
+
+
+def test_inv_48_what_reports_count_is_not_believed_when_damaged(archive: Archive) -> None:
+    (path,) = archive.folder(RECEIPTS, 2).glob("lanes-*.json")
+    whole = path.read_bytes()
+    for body in (rotted(whole), whole[:-1], b"", b"{}"):
+        path.write_bytes(body)
+        assert f"damaged since written, by its SHA-256: {path}" in refused(archive, "python")
+    path.unlink()
+    assert "epoch-2: no lists of what the report counts" in refused(archive, "python")
+    (other,) = archive.folder(RECEIPTS, 1).glob("lanes-*.json")
+    shutil.copy(other, path.parent)
+    done = sums(archive, "python")
+    assert done.exit_code == 2
+    assert "is of epoch 1" in done.stderr
+
+
+def test_inv_48_a_file_that_counts_otherwise_than_the_report_is_refused(
+    archive: Archive, files: list[ArchiveFile]
 ) -> None:
-    files[2].path.unlink()
-    each = ROWS // (LANES * EPOCHS)
-    assert f"epoch 1 ends before receipt {each}, epoch 3 starts with {2 * each}" in refused(archive, engine)
-    assert sums(archive, engine, "--to", "1").exit_code == 0
-    assert sums(archive, engine, "--from", "3").exit_code == 0
+    spans = [dataclasses.replace(file.span, to_seq=file.span.to_seq + 1) for file in files[2:4]]
+    put_counted(archive, 2, spans)
+    assert "another count than the report has" in refused(archive, "python")
 
 
 @each_engine

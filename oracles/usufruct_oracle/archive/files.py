@@ -2,9 +2,10 @@
 
     receipts/epoch-<number>/<lane>-<sha256>.parquet  every receipt that the epoch's report newly counts
     usage/epoch-<number>/<lane>-<sha256>.parquet     the records behind them: restricted, go as usage lists go
+    receipts/epoch-<number>/lanes-<sha256>.json      which files there must be: see `counted`
 
-The SHA-256 is the file's own. It stands in the name, so that it comes and goes with the file in one rename:
-no list beside the files can be lost, damaged or late. It finds rot and half copies, not a forger.
+The SHA-256 is the file's own. It stands in the name, so that it comes and goes with the file in one rename.
+It finds rot and half copies, not a forger.
 
 No column is wider than 64 bits: cumulative units are three limbs of 32 bits, the lowest first, since engines
 wrap wide integers silently or make doubles of them. pyarrow is in the extra `scale` and imported when it is
@@ -23,7 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import IO, Any, Final, Self
 
 from usufruct_protocol.errors import ConfigInvalid, InputRejected, Transient, UsufructError
 
@@ -128,7 +129,16 @@ class Archive:
 
     def place(self, table: Table, epoch: int, lane: bytes) -> Path:
         """Return where a file belongs, but for the end of its name, which is known once it is written."""
-        return self._folder(table, epoch) / f"0x{lane.hex()}"
+        return self.folder(table, epoch) / f"0x{lane.hex()}"
+
+    def folder(self, table: Table, epoch: int) -> Path:
+        """Return where the files of an epoch belong."""
+        return self.root / table.name / f"epoch-{epoch}"
+
+    def write_again(self, table: Table) -> str:
+        """Return the hint of what to do about a file that is not as it was written, or not there."""
+        command = f"usufruct-oracle archive write {self.root} --check{' --usage' if table is USAGE else ''}"
+        return f"`{command}` makes it again from a node's database; or copy it from another node's archive"
 
     def files(self, table: Table, first: int, last: int) -> list[ArchiveFile]:
         """Return the files of epochs first … last, by epoch and lane.
@@ -173,7 +183,7 @@ class Archive:
 
     def delete(self, table: Table, epoch: int) -> None:
         """Delete the files of an epoch. Raises: Transient if the disk refuses."""
-        folder = self._folder(table, epoch)
+        folder = self.folder(table, epoch)
         try:
             for path in folder.iterdir():
                 path.unlink()
@@ -189,21 +199,29 @@ class Archive:
         Raises: Transient if the disk refuses.
         """
         place = self.place(table, span.epoch, span.lane)
-        former = self._paths(table, span.epoch, span.lane)
+        with (
+            self.placed(place, ".parquet", is_restricted=table.is_restricted) as file,
+            FileWriter(table, span, file) as writer,
+        ):
+            yield writer
+
+    @contextmanager
+    def placed(self, place: Path, ending: str, *, is_restricted: bool = False) -> Iterator[IO[bytes]]:
+        """Write any file at a place, its SHA-256 between name and ending. Raises: as `write`."""
+        former = list(place.parent.glob(f"{place.name}*{ending}"))
         try:
-            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if table.is_restricted else 0o777)
+            place.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if is_restricted else 0o777)
             # Hidden, and of another ending: nobody reads half a file. Made with mode 600.
             with tempfile.NamedTemporaryFile(
                 dir=place.parent, prefix=".", suffix=".part", delete=False
             ) as file:
                 try:
-                    with FileWriter(table, span, file) as writer:
-                        yield writer
+                    yield file
                     file.flush()
-                    if not table.is_restricted:
+                    if not is_restricted:
                         os.fchmod(file.fileno(), 0o644)
                     os.fsync(file.fileno())
-                    path = place.with_name(f"{place.name}-{_sha256(Path(file.name))}.parquet")
+                    path = place.with_name(f"{place.name}-{_sha256(Path(file.name))}{ending}")
                     os.replace(file.name, path)
                 except BaseException:
                     Path(file.name).unlink(missing_ok=True)
@@ -219,11 +237,8 @@ class Archive:
         except OSError as error:
             raise Transient(f"{place}: {error.strerror or error}", hint="check free space") from error
 
-    def _folder(self, table: Table, epoch: int) -> Path:
-        return self.root / table.name / f"epoch-{epoch}"
-
     def _paths(self, table: Table, epoch: int, lane: bytes = b"") -> list[Path]:
-        return sorted(self._folder(table, epoch).glob(f"0x{lane.hex()}*.parquet"))
+        return sorted(self.folder(table, epoch).glob(f"0x{lane.hex()}*.parquet"))
 
     def _described(self, table: Table, path: Path) -> ArchiveFile:
         name = _NAME.fullmatch(path.name)
@@ -299,10 +314,8 @@ def check_whole(files: Sequence[ArchiveFile]) -> None:
 
 def write_again(path: Path) -> str:
     """Return the hint of what to do about a file that is not as it was written."""
-    command = f"usufruct-oracle archive write {path.parents[2]} --check"
-    if path.parents[1].name == USAGE.name:
-        command += " --usage"
-    return f"`{command}` makes it again from a node's database; or copy it from another node's archive"
+    table = USAGE if path.parents[1].name == USAGE.name else RECEIPTS
+    return Archive(path.parents[2]).write_again(table)
 
 
 def _sha256(path: Path) -> str:

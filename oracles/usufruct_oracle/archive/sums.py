@@ -62,11 +62,9 @@ def whole(*limbs: int) -> int:
 def lane_sums(engine: Engine, files: Sequence[ArchiveFile], first: int, last: int) -> list[LaneSum]:
     """Return what each lane's receipts sum to, checked against the heads that reports count.
 
-    Raises: InputRejected naming the first lane and epoch that differs or is missing between others; as the
-    engine.
+    Raises: InputRejected naming the first lane and epoch that differs; as the engine.
     """
     _check_size(files)
-    _check_no_holes(files)
     sums = engine.lane_sums(files, first, last) if files else []
     found = {(each.epoch, each.lane): each for each in sums}
     if len(found) != len(sums):
@@ -96,11 +94,9 @@ def lane_sums(engine: Engine, files: Sequence[ArchiveFile], first: int, last: in
 def record_sums(engine: Engine, files: Sequence[ArchiveFile], first: int, last: int) -> list[RecordSum]:
     """Return how much each license's calls used each record, checked against the files' totals.
 
-    Raises: InputRejected if entries are missing, between other epochs of a lane, too, or counted twice; as
-    the engine.
+    Raises: InputRejected if entries are missing or counted twice; as the engine.
     """
     _check_size(files)
-    _check_no_holes(files)
     sums = engine.record_sums(files, first, last) if files else []
     expected = sum(file.row_count for file in files), sum(file.weight for file in files)
     found = sum(each.entry_count for each in sums), sum(each.weight for each in sums)
@@ -183,20 +179,3 @@ def _check_size(files: Sequence[ArchiveFile]) -> None:
         raise InputRejected(
             f"{rows} rows at once; sums are exact below {_MAX_ROWS}", hint="take fewer epochs"
         )
-
-
-def _check_no_holes(files: Sequence[ArchiveFile]) -> None:
-    """Refuse a lane whose epochs do not join: a file between them is gone, or was never written."""
-    last: dict[bytes, ArchiveFile] = {}
-    for file in files:
-        span, former = file.span, last.get(file.span.lane)
-        if former is not None and (former.span.to_seq, former.span.units_after) != (
-            span.from_seq,
-            span.units_before,
-        ):
-            raise InputRejected(
-                f"a file of lane 0x{span.lane.hex()} is missing: epoch {former.span.epoch} ends before"
-                f" receipt {former.span.to_seq}, epoch {span.epoch} starts with {span.from_seq}",
-                hint=f"{write_again(file.path)}; or take the epochs before and after by themselves",
-            )
-        last[span.lane] = file

@@ -13,6 +13,7 @@ from usufruct_protocol.receipts import Checkpoint, unpack_usage_list
 from usufruct_protocol.receipts.encoding import RECORD_SIZE
 
 from usufruct_oracle.archive.columns import receipt_columns, usage_columns
+from usufruct_oracle.archive.counted import put_counted
 from usufruct_oracle.archive.files import (
     RECEIPTS,
     USAGE,
@@ -88,16 +89,20 @@ def write_archive(
             reason = f"this node does not hold the lanes of epoch {missing}"
             yield Outcome(archive.root / RECEIPTS.name / f"epoch-{epoch}", 0, left_out=reason)
             continue
-        for head in heads.values():
-            start = before.get(head.lane)
-            span = _span(deployment, epoch, known.get(head.lane), start, head)
-            for table in tables if span.from_seq < span.to_seq else ():
+        spans = [
+            _span(deployment, epoch, known.get(head.lane), before.get(head.lane), head)
+            for head in heads.values()
+        ]
+        counted = [span for span in spans if span.from_seq < span.to_seq]
+        for span in counted:
+            for table in tables:
                 if table is RECEIPTS or epoch >= oldest_kept:
                     held = _kept(archive, table, span, check=check)
                     if held is not None:
                         yield Outcome(held.path, held.row_count, is_kept=True)
                     else:
-                        yield _made(store, archive, table, span, known.get(head.lane))
+                        yield _made(store, archive, table, span, known.get(span.lane))
+        put_counted(archive, epoch, counted)
 
 
 def _made(store: Store, archive: Archive, table: Table, span: Span, lane: Lane | None) -> Outcome:

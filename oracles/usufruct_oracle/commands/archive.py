@@ -13,6 +13,7 @@ import typer
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 
 from usufruct_oracle.archive import clickhouse
+from usufruct_oracle.archive.counted import check_complete
 from usufruct_oracle.archive.files import RECEIPTS, USAGE, Archive, ArchiveFile, Table
 from usufruct_oracle.archive.sums import Engine, PythonEngine, lane_sums, record_sums
 from usufruct_oracle.archive.writing import write_archive
@@ -108,6 +109,9 @@ def sums(
         str | None, typer.Option(help="A ClickHouse server instead: https://user@host:8443/database.")
     ] = None,
     password_file: Annotated[Path | None, typer.Option(help="Holds the server's password.")] = None,
+    incomplete: Annotated[
+        bool, typer.Option("--incomplete", help="Sum up what there is, although a file is missing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Sum units or weights up, exactly, and check them against what the reports count. Needs no node."""
@@ -119,6 +123,8 @@ def sums(
             raise InputRejected(
                 f"{folder} holds no {table.name} of these epochs", hint="usufruct-oracle archive write"
             )
+        if not incomplete:
+            check_complete(archive, table, files, first, last)
         with _opened(engine, server, password_file, archive, table, files) as opened:
             if by is Grouping.RECORD:
                 rows = [asdict(each) for each in record_sums(opened, files, first, last)]
