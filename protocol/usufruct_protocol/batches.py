@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
+from struct import Struct
 from typing import Final
 
 from usufruct_protocol.errors import InputRejected
@@ -17,7 +19,7 @@ from usufruct_protocol.wire import Cursor
 _MAGIC: Final = b"UFB1"
 MAX_BATCH_RECEIPTS: Final = 10_000
 MAX_BATCH_BYTES: Final = 8 * 1024 * 1024
-_USAGE_ROOT_AT: Final = 32  # after seq, units, cumulative units
+_USAGE_ROOT: Final = Struct("32x32s40x")  # of a record
 _NO_USAGE: Final = bytes(32)
 
 
@@ -69,10 +71,9 @@ class Batch:
 
     def usage_roots(self) -> Iterator[tuple[int, bytes]]:
         """Yield (seq, usage root) of receipts that used something."""
-        for start in range(0, len(self.records), RECORD_SIZE):
-            root = self.records[start + _USAGE_ROOT_AT : start + _USAGE_ROOT_AT + 32]
-            if root != _NO_USAGE:
-                yield self.first_seq + start // RECORD_SIZE, root
+        roots = tuple(chain.from_iterable(_USAGE_ROOT.iter_unpack(self.records)))
+        if roots.count(_NO_USAGE) < len(roots):  # most batches use something everywhere or nowhere
+            yield from ((seq, root) for seq, root in enumerate(roots, self.first_seq) if root != _NO_USAGE)
 
     def encode(self) -> bytes:
         """Return the bytes on the wire."""
