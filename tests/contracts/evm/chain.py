@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import namedtuple
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -21,6 +21,7 @@ from eth_utils.address import to_checksum_address
 from pyrevm import EVM, AccountInfo, BlockEnv, CfgEnv, Env
 
 from tests.contracts.evm.artifacts import Artifact, load_artifact
+from tests.contracts.evm.words import words_decoder, words_encoder
 from tests.contracts.wire import Account, as_abi
 
 GAS_LIMIT = 30_000_000
@@ -83,6 +84,11 @@ def selector_of(entry: dict[str, Any]) -> bytes:
     return keccak(signature_of(entry).encode())[:4]
 
 
+def decoder_of(kinds: Sequence[str]) -> Callable[[bytes], Sequence[Any]]:
+    """Return what reads values of these types."""
+    return words_decoder(kinds) or partial(decode, kinds)
+
+
 @dataclass(frozen=True)
 class Function:
     """A function of an ABI with what calling it needs, worked out once."""
@@ -94,19 +100,25 @@ class Function:
     input_types: tuple[str, ...]
     output_types: tuple[str, ...]
     mutability: str
+    encode: Callable[[Sequence[Any]], bytes]
+    decode: Callable[[bytes], Sequence[Any]]
 
     @classmethod
     def of(cls, entry: dict[str, Any]) -> Function:
         """Read one ABI entry."""
         inputs, outputs = tuple(entry["inputs"]), tuple(entry["outputs"])
+        input_types = tuple(map(canonical_type, inputs))
+        output_types = tuple(map(canonical_type, outputs))
         return cls(
             entry["name"],
             selector_of(entry),
             inputs,
             outputs,
-            tuple(map(canonical_type, inputs)),
-            tuple(map(canonical_type, outputs)),
+            input_types,
+            output_types,
             entry["stateMutability"],
+            words_encoder(input_types) or partial(encode, input_types),
+            decoder_of(output_types),
         )
 
     @property
@@ -120,6 +132,64 @@ def functions_of(name: str) -> dict[str, Function]:
     """All functions of an artifact, by name (no contract here overloads one)."""
     abi = load_artifact(name).abi
     return {entry["name"]: Function.of(entry) for entry in abi if entry["type"] == "function"}
+
+
+@cache
+def errors_of(name: str) -> dict[bytes, dict[str, Any]]:
+    """All custom errors of an artifact, by selector."""
+    return {selector_of(entry): entry for entry in load_artifact(name).abi if entry["type"] == "error"}
+
+
+@dataclass(frozen=True)
+class EventShape:
+    """An event of an ABI with what reading one of its logs needs, worked out once."""
+
+    name: str
+    topic: bytes
+    indexed: tuple[dict[str, Any], ...]
+    plain: tuple[dict[str, Any], ...]
+    decode_topics: Callable[[bytes], Sequence[Any]]
+    decode_data: Callable[[bytes], Sequence[Any]]
+
+    @classmethod
+    def of(cls, entry: dict[str, Any]) -> EventShape:
+        """Read one ABI entry."""
+        indexed = tuple(_as_topic(item) for item in entry["inputs"] if item["indexed"])
+        plain = tuple(item for item in entry["inputs"] if not item["indexed"])
+        return cls(
+            entry["name"],
+            keccak(signature_of(entry).encode()),
+            indexed,
+            plain,
+            decoder_of([canonical_type(item) for item in indexed]),
+            decoder_of([canonical_type(item) for item in plain]),
+        )
+
+    def read(self, topics: Sequence[Any], data: bytes) -> SimpleNamespace:
+        """Return the arguments of one log by name; of what is hashed into a topic, the hash."""
+        values = [*self.decode_topics(b"".join(map(bytes, topics[1:]))), *self.decode_data(data)]
+        parameters = (*self.indexed, *self.plain)
+        return SimpleNamespace(
+            **{
+                parameter["name"]: _named(parameter, value)
+                for parameter, value in zip(parameters, values, strict=True)
+            }
+        )
+
+
+def _as_topic(parameter: dict[str, Any]) -> dict[str, Any]:
+    is_hashed = parameter["type"] in ("string", "bytes") or parameter["type"].endswith("]")
+    return {**parameter, "type": "bytes32"} if is_hashed else parameter
+
+
+@cache
+def events_of(name: str) -> dict[tuple[bytes, int], EventShape]:
+    """All events of an artifact, by first topic and number of topics.
+
+    ERC-20 and ERC-721 share Transfer and Approval: only the number of topics tells them apart.
+    """
+    shapes = [EventShape.of(entry) for entry in load_artifact(name).abi if entry["type"] == "event"]
+    return {(shape.topic, 1 + len(shape.indexed)): shape for shape in shapes}
 
 
 @cache
@@ -138,7 +208,12 @@ def _named(parameter: dict[str, Any], value: Any) -> Any:
         shape = _struct_type(tuple(member["name"] for member in parameter["components"]))
         members = zip(parameter["components"], value, strict=True)
         return shape(*(_named(member, item) for member, item in members))
-    return to_checksum_address(value) if kind == "address" else value
+    return _checksummed(value) if kind == "address" else value
+
+
+@cache
+def _checksummed(address: str) -> str:
+    return str(to_checksum_address(address))
 
 
 class Contract:
@@ -169,7 +244,7 @@ class Contract:
     def calldata(self, name: str, *args: Any) -> bytes:
         """Return the bytes that call a function."""
         function = self.functions[name]
-        return function.selector + bytes(encode(function.input_types, _plain(args)))
+        return function.selector + function.encode(_plain(args))
 
 
 def _plain(value: Any) -> Any:
@@ -191,7 +266,7 @@ class Evm:
         self.number = START_BLOCK
         self.timestamp = START_TIME_S
         self._errors: dict[bytes, dict[str, Any]] = {}
-        self._events: dict[tuple[bytes, int], dict[str, Any]] = {}
+        self._events: dict[tuple[bytes, int], EventShape] = {}
         self._set_block()
 
     # -- time -----------------------------------------------------------------------------------------------
@@ -287,15 +362,9 @@ class Evm:
 
     def know(self, name: str) -> Artifact:
         """Load an artifact so that its errors and events are decoded by name."""
-        artifact = load_artifact(name)
-        for entry in artifact.abi:
-            if entry["type"] == "error":
-                self._errors[selector_of(entry)] = entry
-            elif entry["type"] == "event":
-                # ERC-20 and ERC-721 share Transfer and Approval: only the number of topics tells them apart.
-                topics = 1 + sum(item["indexed"] for item in entry["inputs"])
-                self._events[keccak(signature_of(entry).encode()), topics] = entry
-        return artifact
+        self._errors.update(errors_of(name))
+        self._events.update(events_of(name))
+        return load_artifact(name)
 
     def invoke(
         self,
@@ -313,7 +382,7 @@ class Evm:
         output = self.raw_call(
             sender, contract.address, data, gas=gas, value=value, is_static=function.is_view
         )
-        items = zip(function.outputs, decode(function.output_types, output), strict=True)
+        items = zip(function.outputs, function.decode(output), strict=True)
         values = [_named(parameter, item) for parameter, item in items]
         result = values[0] if len(values) == 1 else tuple(values)
         if function.is_view:
@@ -402,18 +471,8 @@ class Evm:
 
     def _event(self, log: Any) -> Event:
         topics, data = log.data
-        entry = self._events.get((bytes(topics[0]), len(topics))) if topics else None
-        emitter = to_checksum_address(log.address)
-        if entry is None:
+        shape = self._events.get((bytes(topics[0]), len(topics))) if topics else None
+        emitter = _checksummed(log.address)
+        if shape is None:
             return Event(emitter, "", SimpleNamespace(topics=topics, data=data))
-        indexed = [item for item in entry["inputs"] if item["indexed"]]
-        plain = [item for item in entry["inputs"] if not item["indexed"]]
-        values: dict[str, Any] = {}
-        for parameter, topic in zip(indexed, topics[1:], strict=True):
-            is_hashed = parameter["type"] in ("string", "bytes") or parameter["type"].endswith("]")
-            kind = "bytes32" if is_hashed else canonical_type(parameter)
-            values[parameter["name"]] = _named({**parameter, "type": kind}, decode([kind], bytes(topic))[0])
-        decoded = decode([canonical_type(item) for item in plain], data)
-        for parameter, value in zip(plain, decoded, strict=True):
-            values[parameter["name"]] = _named(parameter, value)
-        return Event(emitter, entry["name"], SimpleNamespace(**values))
+        return Event(emitter, shape.name, shape.read(topics, data))
