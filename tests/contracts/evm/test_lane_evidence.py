@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import encode
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.merkle import ZERO_TOWER, padded_proof, padded_root
@@ -46,6 +46,8 @@ near_checkpoints = st.builds(
     Checkpoint, st.just(ADDRESS), near, near, st.sampled_from([ZERO_HASH, b"\1" * 32])
 )
 leaf_lists = st.lists(hashes, min_size=1, max_size=70)
+# Each is up to 200 questions to the library.
+FEWER = settings(max_examples=max(10, (settings.default or settings()).max_examples // 4))
 
 
 @pytest.fixture(scope="module")
@@ -207,6 +209,7 @@ def test_sums_of_any_size_are_taken_whole(
     _expect(library, checkpoint_is_short(receipt, checkpoint), contradiction(one, point), domain)
 
 
+@FEWER
 @given(
     units=st.lists(st.integers(0, 3), min_size=1, max_size=9),
     rewritten=st.integers(0, 8),
