@@ -143,9 +143,9 @@ class ClockWatch:
     def _agreed(self, now_ms: int) -> ClockReading | None:
         """Return bounds that an honest node vouches for, whichever of the others lie."""
         fresh = self._fresh(self._nodes.values(), now_ms)
-        if len(fresh) < self.nodes_needed:
-            return None
         latest = sorted(one.latest_ms for one in fresh if one.latest_ms is not None)
+        if len(latest) < self.nodes_needed:
+            return None
         earliest = sorted((one.earliest_ms for one in fresh), reverse=True)
         return ClockReading(earliest[self.nodes_needed - 1], latest[self.nodes_needed - 1], now_ms)
 

@@ -102,9 +102,11 @@ class NodeWorker(threading.Thread):
                 return 0.0
             batch = next_batch(reader, self.acked_count, self._limits)
             if batch is None:
+                self._succeeded()
                 return None
             taken = node.send_batch(batch)
             self._keep(batch, taken.ack)
+            self._succeeded()
             self._acked(taken.count, reader)
             return 0.0
         except BatchGap as gap:
@@ -141,9 +143,12 @@ class NodeWorker(threading.Thread):
     def _acked(self, count: int, reader: SpoolReader) -> None:
         """Move the cursor; a node that holds more than there is must say why before anything else is sent."""
         self.known_count = count if count <= reader.count() else None
+        self._notify()
+
+    def _succeeded(self) -> None:
+        """Forget earlier failures. That a node answers is not enough: it may refuse the next batch again."""
         self.error = None
         self._failures = 0
-        self._notify()
 
     def _move_to(self, expected_seq: int) -> float:
         """Resume where the node says. It can only be further back: else there would be no gap."""

@@ -18,6 +18,7 @@ from usufruct_meter.meter import Meter
 from usufruct_meter.shipper import Shipper
 from usufruct_meter.signed_receipt import MeteredCall
 from usufruct_meter.spool_reader import SpoolReader
+from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import Transient
 
 from tests.integration.meter_node import StandInNode, free_port, serving
@@ -113,6 +114,27 @@ def test_a_node_that_takes_less_gets_smaller_batches(lane: Lane, node: StandInNo
     with ship(lane) as shipper:
         shipper.flush(20)
     assert max(batch.receipt_count for batch in node.batches) == 4
+
+
+def test_a_node_that_refuses_a_batch_is_asked_less_and_less_often(
+    lane: Lane, node: StandInNode, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refused: list[Batch] = []
+
+    def refuse(batch: Batch) -> JSONResponse:
+        refused.append(batch)
+        return JSONResponse({"code": "outside_validity", "detail": "too late"}, 422)
+
+    with monkeypatch.context() as patch, ship(lane) as shipper:
+        patch.setattr(node, "take", refuse)
+        lane.meter(1)
+        with pytest.raises(Transient, match="too late"):
+            shipper.flush(2.5)
+        assert 2 <= len(refused) <= 6
+        assert sum("too late" in record.getMessage() for record in caplog.records) == 1
+        patch.undo()
+        shipper.flush(10)
+        assert shipper.status()[0].error is None
 
 
 def test_a_node_that_lost_its_data_is_served_again_from_where_it_says(lane: Lane, node: StandInNode) -> None:
