@@ -49,8 +49,10 @@ demo: setup ## The whole money path, live, in under 90 seconds (DEMO_ARGS="--jso
 .PHONY: test
 test: test-processes test-main test-scale test-brownie ## Everything that CI runs, except lint
 
-# What starts programs and waits for them has the machine to itself; the rest uses all its cores.
-PROCESS_TESTS := tests/integration tests/e2e
+# What starts programs mostly waits for them, so three files at a time keep two cores busy; the rest uses all
+# cores. Within a file, tests stay in order: some tell one story. The longest files come first.
+PROCESS_TESTS := tests/e2e tests/integration
+PROCESS_WORKERS ?= 3
 
 .PHONY: test-main
 test-main: setup $(SOLC)
@@ -58,7 +60,7 @@ test-main: setup $(SOLC)
 
 .PHONY: test-processes
 test-processes: setup $(SOLC)
-	$(PY) -m pytest $(PROCESS_TESTS) $(TEST_ARGS)
+	$(PY) -m pytest -n $(PROCESS_WORKERS) --dist loadfile --no-loadscope-reorder $(PROCESS_TESTS) $(TEST_ARGS)
 
 .PHONY: test-brownie
 test-brownie: setup-brownie
