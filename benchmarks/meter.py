@@ -19,11 +19,11 @@ from typing import Any
 
 from coincurve import PrivateKey
 from usufruct_meter.asgi import AsgiMeter
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.new_lane import LaneOptions, create_lane
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.new_lane import LaneOptions, create_lane
+from usufruct_meter.lanes.spool import Spool
 from usufruct_meter.signed_receipt import MeteredCall
-from usufruct_meter.spool import Spool
 from usufruct_protocol.keccak import keccak256
 
 from benchmarks.figure import Figure, best_seconds, seconds, table

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import httpx
-from usufruct_meter.http_request import request_sha256
+from usufruct_meter.http.request import request_sha256
 from usufruct_meter.verify import KeptReceipt
 from usufruct_protocol.errors import InvariantBroken, Transient
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from contextlib import closing
 from typing import Final
 
-from usufruct_meter.batching import BatchLimits, next_batch
 from usufruct_meter.importer import PlannedCall
-from usufruct_meter.lane import Lane
-from usufruct_meter.node_client import NodeClient
-from usufruct_meter.shipper import Shipper
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.spool_reader import SpoolReader
+from usufruct_meter.nodes.node_client import NodeClient
+from usufruct_meter.shipping.batching import BatchLimits, next_batch
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_meter.signed_receipt import MeteredCall
-from usufruct_meter.spool_reader import SpoolReader
 
 from scripts.world import License
 

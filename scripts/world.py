@@ -20,8 +20,8 @@ from usufruct_chain.deployment import Deployment
 from usufruct_chain.reader import Reader
 from usufruct_chain.sender import Sender
 from usufruct_chain.signatures import sign_offer
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.new_lane import LaneOptions, create_lane, sign_registration
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.new_lane import LaneOptions, create_lane, sign_registration
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.keccak import keccak256
 from usufruct_protocol.money import SplitBps

@@ -18,7 +18,7 @@ from usufruct_protocol.errors import UsufructError
 
 from usufruct_meter.call import Call
 from usufruct_meter.errors import MeteringPaused
-from usufruct_meter.exchange import (
+from usufruct_meter.http.exchange import (
     IncomingRequest,
     Message,
     MeteredAnswer,
@@ -27,11 +27,11 @@ from usufruct_meter.exchange import (
     Send,
     send_refusal,
 )
-from usufruct_meter.gateway import SALT_HEADER, Gateway, GatewayOptions, Refusal
-from usufruct_meter.group_commit import GroupCommit
+from usufruct_meter.http.gateway import SALT_HEADER, Gateway, GatewayOptions, Refusal
+from usufruct_meter.http.receipt_desk import RECEIPTS_PATH, receipts_at
+from usufruct_meter.lanes.group_commit import GroupCommit
 from usufruct_meter.meter import Meter
 from usufruct_meter.observers import tell
-from usufruct_meter.receipt_desk import RECEIPTS_PATH, receipts_at
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 
 T = TypeVar("T")

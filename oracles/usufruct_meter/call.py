@@ -8,7 +8,7 @@ from __future__ import annotations
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.money import check_uint
 
-from usufruct_meter.draft import MAX_USAGE_ENTRIES
+from usufruct_meter.lanes.draft import MAX_USAGE_ENTRIES
 
 
 class Call:

@@ -15,12 +15,15 @@ from typing import Any, Final
 from usufruct_protocol.errors import Policy, UsufructError
 from usufruct_protocol.signing import checksum_address
 
-from usufruct_meter import challenge_commands, format_commands, lane_commands, verify_commands
 from usufruct_meter.chain.anchoring import lane_coverage
 from usufruct_meter.chain.errands import anchor_errand
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.registration import check_before_signing
-from usufruct_meter.console import (
+from usufruct_meter.commands import challenges as challenge_commands
+from usufruct_meter.commands import formats as format_commands
+from usufruct_meter.commands import lanes as lane_commands
+from usufruct_meter.commands import verify as verify_commands
+from usufruct_meter.commands.console import (
     FOUND_WRONG,
     NEEDS_A_PERSON,
     TRY_AGAIN,
@@ -30,11 +33,11 @@ from usufruct_meter.console import (
     say,
     show,
 )
-from usufruct_meter.lane import Lane, now_ms
 from usufruct_meter.lane_check import FAIL, WARN, check_lane, is_in_use
-from usufruct_meter.lane_file import LaneFile, lane_files
-from usufruct_meter.shipper import Shipper
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.lane import Lane, now_ms
+from usufruct_meter.lanes.lane_file import LaneFile, lane_files
+from usufruct_meter.lanes.spool_reader import SpoolReader
+from usufruct_meter.shipping.shipper import Shipper
 
 _EXIT: Final = {Policy.NEVER_RETRY: 2, Policy.EXIT: 2, Policy.RETRY: TRY_AGAIN}
 

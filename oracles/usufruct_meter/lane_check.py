@@ -23,15 +23,15 @@ from usufruct_protocol.signing import checksum_address
 from usufruct_meter.chain.anchoring import lane_coverage
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.registration import check_registered
-from usufruct_meter.chain.settings import CHAIN_FILE_NAME
-from usufruct_meter.clock_watch import MAX_AHEAD_S, WORTH_SAYING_S, ClockWatch
+from usufruct_meter.clock.watch import MAX_AHEAD_S, WORTH_SAYING_S, ClockWatch
 from usufruct_meter.errors import NEW_LANE_HINT, LaneLocked
-from usufruct_meter.lane import now_ms
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.lane_key import read_key_file
-from usufruct_meter.lane_lock import LaneLock
-from usufruct_meter.node_client import NodeClient
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.chain_file import CHAIN_FILE_NAME
+from usufruct_meter.lanes.lane import now_ms
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.lane_key import read_key_file
+from usufruct_meter.lanes.lane_lock import LaneLock
+from usufruct_meter.lanes.spool_reader import SpoolReader
+from usufruct_meter.nodes.node_client import NodeClient
 
 OK: Final = "ok"
 WARN: Final = "warn"

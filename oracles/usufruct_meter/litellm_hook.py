@@ -27,10 +27,10 @@ from litellm.integrations.custom_logger import CustomLogger
 from usufruct_protocol.errors import UsufructError
 
 from usufruct_meter.call import Call
-from usufruct_meter.counting import CountingRule, UnitsRule
-from usufruct_meter.gateway import SALT_HEADER, Gateway, GatewayOptions, Refusal, receipt_headers
-from usufruct_meter.group_commit import GroupCommit
-from usufruct_meter.http_request import check_idempotency_key, repeated_request_id, request_sha256
+from usufruct_meter.counting.rules import CountingRule, UnitsRule
+from usufruct_meter.http.gateway import SALT_HEADER, Gateway, GatewayOptions, Refusal, receipt_headers
+from usufruct_meter.http.request import check_idempotency_key, repeated_request_id, request_sha256
+from usufruct_meter.lanes.group_commit import GroupCommit
 from usufruct_meter.meter import Meter
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 from usufruct_meter.streaming import EVENT_STREAM, MeteredStream

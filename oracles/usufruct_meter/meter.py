@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from usufruct_protocol.errors import UsufructError
 
 from usufruct_meter.chain.registration import check_before_signing
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.shipper import Shipper
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_meter.signed_receipt import SignedReceipt
 
 if TYPE_CHECKING:

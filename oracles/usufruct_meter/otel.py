@@ -20,7 +20,7 @@ from opentelemetry.sdk.trace.sampling import Decision, StaticSampler
 from usufruct_protocol.errors import ConfigInvalid
 
 from usufruct_meter.errors import UnitsMissing
-from usufruct_meter.lane_file import LaneFile, lane_files
+from usufruct_meter.lanes.lane_file import LaneFile, lane_files
 from usufruct_meter.meter import Meter
 from usufruct_meter.observers import observe
 from usufruct_meter.signed_receipt import SignedReceipt

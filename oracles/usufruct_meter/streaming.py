@@ -20,7 +20,7 @@ from typing import Final
 from usufruct_protocol.money import check_uint
 
 from usufruct_meter.call import Call
-from usufruct_meter.counting import StreamCounter
+from usufruct_meter.counting.rules import StreamCounter
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 
 EVENT_STREAM: Final = "text/event-stream"

@@ -16,8 +16,8 @@ from typing import Final
 from usufruct_protocol.errors import Conflict, InputRejected
 from usufruct_protocol.money import check_uint
 
-from usufruct_meter.draft import MAX_USAGE_ENTRIES
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes.draft import MAX_USAGE_ENTRIES
+from usufruct_meter.lanes.lane import Lane
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 
 _COUNT_BITS: Final = 48

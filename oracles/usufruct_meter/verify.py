@@ -26,10 +26,10 @@ import httpx
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature
 
-from usufruct_meter import http_request
 from usufruct_meter.errors import NodeRefused, NodeUnavailable
-from usufruct_meter.finalized import FinalizedLanes, fetch_finalized_lanes, fetch_receipt_hashes
-from usufruct_meter.node_client import NodeClient
+from usufruct_meter.http import request as http_request
+from usufruct_meter.nodes.finalized import FinalizedLanes, fetch_finalized_lanes, fetch_receipt_hashes
+from usufruct_meter.nodes.node_client import NodeClient
 from usufruct_meter.signed_receipt import request_hash
 
 _logger = logging.getLogger(__name__)

@@ -21,13 +21,20 @@ from usufruct_protocol.errors import InputRejected, UsufructError
 
 from usufruct_meter.call import Call
 from usufruct_meter.errors import MeteringPaused
-from usufruct_meter.gateway import OWN_HEADERS, SALT_HEADER, Gateway, GatewayOptions, Refusal, receipt_headers
+from usufruct_meter.http.gateway import (
+    OWN_HEADERS,
+    SALT_HEADER,
+    Gateway,
+    GatewayOptions,
+    Refusal,
+    receipt_headers,
+)
+from usufruct_meter.http.receipt_desk import RECEIPTS_PATH, receipts_at
+from usufruct_meter.http.wsgi_request import WsgiRequest, path_of
 from usufruct_meter.meter import Meter
 from usufruct_meter.observers import tell
-from usufruct_meter.receipt_desk import RECEIPTS_PATH, receipts_at
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 from usufruct_meter.streaming import MeteredStream, Steps
-from usufruct_meter.wsgi_request import WsgiRequest, path_of
 
 T = TypeVar("T")
 Environ = dict[str, Any]

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from usufruct_meter.ack_book import AckBook, ack_book_path
-from usufruct_meter.batching import BatchLimits, next_batch
 from usufruct_meter.chain.anchoring import AnchorKeeper
 from usufruct_meter.chain.lane_chain import LaneChain
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.lane_key import write_key_file
-from usufruct_meter.new_lane import LaneOptions, create_lane
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.ack_book import AckBook, ack_book_path
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.lane_key import write_key_file
+from usufruct_meter.lanes.new_lane import LaneOptions, create_lane
+from usufruct_meter.lanes.spool_reader import SpoolReader
+from usufruct_meter.shipping.batching import BatchLimits, next_batch
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.eip712 import typed_digest
 from usufruct_protocol.receipts import Checkpoint, CheckpointAck

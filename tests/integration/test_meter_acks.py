@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from usufruct_meter.ack_book import AckBook, ack_book_path
-from usufruct_meter.checkpoints import Periods
 from usufruct_meter.errors import AcksUnavailable
-from usufruct_meter.lane import Lane
-from usufruct_meter.shipper import Shipper
+from usufruct_meter.lanes.ack_book import AckBook, ack_book_path
+from usufruct_meter.lanes.checkpoints import Periods
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.receipts import verify_checkpoint_signature
 from usufruct_protocol.signing import address_of

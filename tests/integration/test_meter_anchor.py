@@ -15,20 +15,20 @@ from typing import Any
 import httpx
 import pytest
 from usufruct_chain import calls
-from usufruct_meter import lane_commands
 from usufruct_meter.chain.errands import anchor_errand
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.payer import ErrandPending, PayerBroke
 from usufruct_meter.chain.registration import NotRegistered
 from usufruct_meter.chain.rpc import ChainUnavailable
 from usufruct_meter.cli import main
+from usufruct_meter.commands import lanes as lane_commands
 from usufruct_meter.errors import LaneLocked, SpoolOutdated
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.lane_key import read_private_key
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.lane_key import read_private_key
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_meter.meter import Meter
-from usufruct_meter.shipper import Shipper
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.signing import address_of, checksum_address, parse_address
 from usufruct_protocol.terms import LaneRegistration
@@ -189,8 +189,8 @@ def test_a_killed_sender_leaves_nothing_that_is_paid_twice(made: Setting) -> Non
 
 GATEWAY = """
 import sys, time
-from usufruct_meter.lane import Lane
-from usufruct_meter.shipper import Shipper
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.shipping.shipper import Shipper
 path, now_ms = sys.argv[1], int(sys.argv[2])
 with Lane.open(path, clock_ms=lambda: now_ms) as lane, Shipper(lane, checkpoint_every_s=0.05):
     lane.meter(1)

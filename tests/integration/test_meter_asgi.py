@@ -14,9 +14,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_protocol.receipts import decode_signed_receipt, verify_receipt_signature
 
 from tests.integration.meter_node import DOMAIN, StandInNode, free_port, serving

@@ -15,10 +15,10 @@ from starlette.responses import JSONResponse
 from usufruct_meter.asgi import AsgiMeter
 from usufruct_meter.cli import main
 from usufruct_meter.errors import ClockAhead
-from usufruct_meter.lane import Lane, now_ms
-from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.lanes.lane import Lane, now_ms
+from usufruct_meter.lanes.lane_file import LaneFile
 from usufruct_meter.meter import Meter
-from usufruct_meter.shipper import Shipper
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_protocol.signing import address_of, checksum_address
 
 from tests.integration.chain_world import EPOCH_S, GENESIS_S, World, world

@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from usufruct_meter.chain.registration import check_before_signing
 from usufruct_meter.cli import main
-from usufruct_meter.lane import Lane
-from usufruct_meter.shipper import Shipper
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.spool_reader import SpoolReader
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.signing import address_of, checksum_address
 

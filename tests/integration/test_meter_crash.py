@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_protocol.receipts import (
     SIGNED_RECEIPT_TEXT_SIZE,
     LaneFrontier,
@@ -33,8 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 
 CHILD = """
 import os, sqlite3, sys
-from usufruct_meter import idempotency, lane_writer, spool
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes import idempotency, lane_writer, spool
+from usufruct_meter.lanes.lane import Lane
 
 location, crash_at, calls = sys.argv[1], sys.argv[2], sys.argv[3:]
 armed = False
@@ -81,7 +81,7 @@ os._exit(9)
 
 WORKER = """
 import sys
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes.lane import Lane
 lane = Lane.open(sys.argv[1])
 print("open", flush=True)
 for line in sys.stdin:

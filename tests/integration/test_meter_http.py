@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 import httpx
 import pytest
 from usufruct_meter.errors import NodeUnavailable
-from usufruct_meter.http_client import BoundedClient, TooLong
-from usufruct_meter.node_client import NodeClient
+from usufruct_meter.nodes.http_client import BoundedClient, TooLong
+from usufruct_meter.nodes.node_client import NodeClient
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def test_an_answer_that_drips_is_cut_off_and_the_client_goes_on(start: bytes) ->
 
 
 def test_silence_is_cut_off_by_the_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("usufruct_meter.http_client._PAUSE", httpx.Timeout(0.3))
+    monkeypatch.setattr("usufruct_meter.nodes.http_client._PAUSE", httpx.Timeout(0.3))
     with serving(lambda _: time.sleep(1.0)) as url:
         client = BoundedClient(url, exchange_s=5.0)
         with pytest.raises(httpx.HTTPError):

@@ -17,8 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_meter.streaming import receipts_in
 from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature
 

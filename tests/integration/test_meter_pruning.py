@@ -12,10 +12,10 @@ import pytest
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.pruning import prunable_below
 from usufruct_meter.errors import NodeUnavailable, SpoolOutdated
-from usufruct_meter.lane import Lane
-from usufruct_meter.shipper import Shipper
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.spool_reader import SpoolReader
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_meter.signed_receipt import MeteredCall
-from usufruct_meter.spool_reader import SpoolReader
 
 from tests.integration.meter_node import StandInNode, free_port, serving
 from tests.unit.meter.lane_kit import Clock, new_lane

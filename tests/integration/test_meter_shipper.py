@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from usufruct_meter import node_worker
-from usufruct_meter.batching import BatchLimits, next_batch
 from usufruct_meter.errors import SpoolDoubtful, SpoolOutdated
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_lock import lock_path
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_lock import lock_path
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_meter.meter import Meter
-from usufruct_meter.shipper import Shipper
+from usufruct_meter.shipping import node_worker
+from usufruct_meter.shipping.batching import BatchLimits, next_batch
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_meter.signed_receipt import MeteredCall
-from usufruct_meter.spool_reader import SpoolReader
 from usufruct_protocol.batches import Batch
 from usufruct_protocol.errors import Transient
 

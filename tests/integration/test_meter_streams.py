@@ -17,11 +17,11 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import httpx
 import pytest
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.http.receipt_desk import RECEIPTS_PATH
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_meter.meter import Meter
-from usufruct_meter.receipt_desk import RECEIPTS_PATH
-from usufruct_meter.spool_reader import SpoolReader
 from usufruct_protocol.receipts import decode_signed_receipt, verify_receipt_signature
 
 from tests.integration.meter_node import DOMAIN, StandInNode, free_port, serving

@@ -13,9 +13,9 @@ import pytest
 from usufruct_meter.chain.rpc import ChainUnavailable
 from usufruct_meter.chain.views import ChainView, LaneOnChain, Neighbors
 from usufruct_meter.cli import main
-from usufruct_meter.http_request import request_sha256
-from usufruct_meter.lane import Lane
-from usufruct_meter.shipper import Shipper
+from usufruct_meter.http.request import request_sha256
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.shipping.shipper import Shipper
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 from usufruct_meter.verify import Finding, KeptReceipt, ReceiptBook, Verdict, check_counted
 from usufruct_meter.verify_chain import check_on_chain

@@ -15,7 +15,6 @@ from typing import Final
 
 from usufruct_protocol.errors import UsufructError
 
-from usufruct_meter.ack_book import AckBook, ack_book_path
 from usufruct_meter.chain.challenges import ChallengeWatch, answer_to
 from usufruct_meter.chain.coverage import Acknowledged, Coverage, coverage
 from usufruct_meter.chain.errands import anchor_errand
@@ -24,9 +23,10 @@ from usufruct_meter.chain.payer import ErrandPending
 from usufruct_meter.chain.pruning import prunable_below
 from usufruct_meter.chain.views import ChainFacts, OpenChallenge
 from usufruct_meter.errors import SpoolOutdated
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.ack_book import AckBook, ack_book_path
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool_reader import SpoolReader
 
 _logger = logging.getLogger(__name__)
 

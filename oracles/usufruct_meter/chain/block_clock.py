@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-from usufruct_meter.clock_reading import ClockReading
+from usufruct_meter.clock.reading import ClockReading
 
 _MIN_WATCH_MS: Final = 30_000
 _MAX_PACE: Final = 2

@@ -11,12 +11,12 @@ from usufruct_protocol.merkle import padded_siblings
 from usufruct_protocol.periods import fault_bound
 from usufruct_protocol.receipts import receipt_hashes
 
-from usufruct_meter.ack_book import AckBook
 from usufruct_meter.chain.errands import acks_errand, inclusion_errand
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.payer import Errand
 from usufruct_meter.chain.views import ChallengeKind, OpenChallenge, each
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.ack_book import AckBook
+from usufruct_meter.lanes.spool_reader import SpoolReader
 
 _logger = logging.getLogger(__name__)
 

@@ -13,10 +13,10 @@ from __future__ import annotations
 from collections.abc import MutableMapping
 from dataclasses import dataclass
 
-from usufruct_meter.ack_book import AckBook
 from usufruct_meter.chain.views import ChainFacts, CommitteeVersion
-from usufruct_meter.checkpoints import Periods
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.ack_book import AckBook
+from usufruct_meter.lanes.checkpoints import Periods
+from usufruct_meter.lanes.spool_reader import SpoolReader
 
 Acknowledged = MutableMapping[tuple[frozenset[bytes], int], int]
 """Below which seq these signers had acknowledged everything, given this merge delay: not by version, of which

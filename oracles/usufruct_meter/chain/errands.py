@@ -7,9 +7,9 @@ from typing import Final
 
 from usufruct_protocol.receipts import Checkpoint
 
-from usufruct_meter.ack_book import Answer
 from usufruct_meter.chain.abi import WORD, array, checkpoint, dynamic_bytes, selector, static, uint
 from usufruct_meter.chain.payer import Errand
+from usufruct_meter.lanes.ack_book import Answer
 
 _ANCHOR: Final = selector("anchor((address,uint64,uint128,bytes32),bytes)")
 _BY_ACKS: Final = selector("answerByAcks(uint256,((address,uint64,uint128,bytes32),bytes),(uint64,bytes)[])")

@@ -10,13 +10,13 @@ from usufruct_protocol.signing import LocalSigner
 
 from usufruct_meter.chain.payer import Payer
 from usufruct_meter.chain.rpc import Endpoint
-from usufruct_meter.chain.settings import CHAIN_FILE_NAME, ChainFile
 from usufruct_meter.chain.views import ChainFacts, ChainView, each
-from usufruct_meter.clock_reading import ClockReading
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.lane_key import read_private_key
-from usufruct_meter.spool_history import contradiction
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.clock.reading import ClockReading
+from usufruct_meter.lanes.chain_file import CHAIN_FILE_NAME, ChainFile
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.lane_key import read_private_key
+from usufruct_meter.lanes.spool_history import contradiction
+from usufruct_meter.lanes.spool_reader import SpoolReader
 
 
 class LaneChain:

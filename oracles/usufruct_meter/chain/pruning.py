@@ -14,11 +14,11 @@ from usufruct_protocol.periods import fault_bound
 
 from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.views import each
-from usufruct_meter.finalized import fetch_finalized_lanes
-from usufruct_meter.lane import Lane
-from usufruct_meter.node_client import NodeClient
-from usufruct_meter.spool_history import contradiction
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.spool_history import contradiction
+from usufruct_meter.lanes.spool_reader import SpoolReader
+from usufruct_meter.nodes.finalized import fetch_finalized_lanes
+from usufruct_meter.nodes.node_client import NodeClient
 
 EPOCHS_KEPT: Final = 2
 

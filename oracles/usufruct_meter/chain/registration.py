@@ -15,8 +15,8 @@ from usufruct_meter.chain.lane_chain import LaneChain
 from usufruct_meter.chain.rpc import ChainUnavailable
 from usufruct_meter.chain.views import ChainView, each
 from usufruct_meter.errors import NEW_LANE_HINT, LaneNotReady
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.spool_reader import SpoolReader
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool_reader import SpoolReader
 
 _logger = logging.getLogger(__name__)
 

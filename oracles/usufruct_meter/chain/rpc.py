@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 import httpx
 from usufruct_protocol.errors import ConfigInvalid, ContractRejected, Transient
 
-from usufruct_meter.http_client import BoundedClient, TooLong
+from usufruct_meter.nodes.http_client import BoundedClient, TooLong
 
 _MAX_ANSWER_BYTES: Final = 1024 * 1024
 _EXCHANGE_S: Final = 20.0

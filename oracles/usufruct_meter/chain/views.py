@@ -22,7 +22,7 @@ from usufruct_protocol.terms import LaneRegistration
 from usufruct_meter.chain.abi import WORD, address, number, selector, static, uint
 from usufruct_meter.chain.block_clock import BlockClock
 from usufruct_meter.chain.rpc import ChainUnavailable, Endpoint, data, quantity
-from usufruct_meter.clock_reading import elapsed_ms
+from usufruct_meter.clock.reading import elapsed_ms
 
 Answer = TypeVar("Answer")
 

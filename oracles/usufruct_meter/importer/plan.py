@@ -10,11 +10,11 @@ from usufruct_protocol.chain_state import MeterKind
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.money import SplitBps
 
-from usufruct_meter.draft import MAX_USAGE_ENTRIES
 from usufruct_meter.importer.attribution import Attribution, place_call_ms
 from usufruct_meter.importer.mapping import LicenseMapping, LicenseRule, default_mapping
 from usufruct_meter.importer.people import People
 from usufruct_meter.importer.usage import RecordedCall, RecordedUsage
+from usufruct_meter.lanes.draft import MAX_USAGE_ENTRIES
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes.lane import Lane
 
 from tests.unit.meter.lane_kit import Clock, new_lane
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.new_lane import LaneOptions, create_lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.new_lane import LaneOptions, create_lane
 
 GENESIS_S = 1_000
 EPOCH_SECONDS = 10

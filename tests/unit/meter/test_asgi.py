@@ -23,17 +23,17 @@ from starlette.responses import (
     StreamingResponse,
 )
 from starlette.routing import Route
-from usufruct_meter import group_commit
 from usufruct_meter.asgi import AsgiMeter
-from usufruct_meter.clock_watch import ClockWatch, Moment
+from usufruct_meter.clock.watch import ClockWatch, Moment
 from usufruct_meter.errors import SpoolFull
-from usufruct_meter.http_request import request_sha256
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.http.request import request_sha256
+from usufruct_meter.lanes import group_commit
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool import Spool
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_meter.meter import Meter
 from usufruct_meter.signed_receipt import request_hash
-from usufruct_meter.spool import Spool
-from usufruct_meter.spool_reader import SpoolReader
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 from usufruct_protocol.receipts import decode_signed_receipt, settlement_domain, verify_receipt_signature
 
@@ -612,7 +612,7 @@ def test_a_call_that_another_worker_is_metering_waits(
         probe = await ask(app, headers={"Idempotency-Key": "known"})
         assert probe.seq == 0
         with monkeypatch.context() as patch:
-            patch.setattr("usufruct_meter.exchange.IncomingRequest.response_id", lambda _: "claimed")
+            patch.setattr("usufruct_meter.http.exchange.IncomingRequest.response_id", lambda _: "claimed")
             claim_only(other, "claimed")
             answer = await ask(app)
             assert (answer.status, answer.header("retry-after")) == (503, "1")

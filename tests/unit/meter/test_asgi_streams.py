@@ -15,12 +15,12 @@ import pytest
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import StreamingResponse
 from usufruct_meter.errors import SpoolFull
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.http.receipt_desk import RECEIPTS_PATH
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool import Spool
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_meter.meter import Meter
-from usufruct_meter.receipt_desk import RECEIPTS_PATH
-from usufruct_meter.spool import Spool
-from usufruct_meter.spool_reader import SpoolReader
 from usufruct_meter.streaming import receipts_in as receipts_in_text
 from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature
 

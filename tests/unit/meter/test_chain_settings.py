@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from usufruct_meter.chain.settings import ChainFile, write_chain_file
-from usufruct_meter.lane_file import lane_files
+from usufruct_meter.lanes.chain_file import ChainFile, write_chain_file
+from usufruct_meter.lanes.lane_file import lane_files
 from usufruct_protocol.errors import ConfigInvalid
 
 from tests.unit.meter.lane_kit import new_lane

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from usufruct_meter.cli import main
-from usufruct_meter.http_request import request_sha256
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.http.request import request_sha256
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
 from usufruct_meter.signed_receipt import MeteredCall
 from usufruct_meter.verify import ReceiptBook
 from usufruct_protocol.eip712 import domain_separator, lane_registration_hash, typed_digest

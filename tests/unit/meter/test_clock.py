@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from usufruct_meter.chain.block_clock import BlockClock
-from usufruct_meter.clock_reading import ClockReading, elapsed_ms, read_date
-from usufruct_meter.clock_watch import MAX_AHEAD_S, WORTH_SAYING_S, ClockWatch, Moment
+from usufruct_meter.clock.reading import ClockReading, elapsed_ms, read_date
+from usufruct_meter.clock.watch import MAX_AHEAD_S, WORTH_SAYING_S, ClockWatch, Moment
 from usufruct_meter.errors import ClockAhead, DatedAhead, LaneAhead
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes.lane import Lane
 from usufruct_meter.signed_receipt import MeteredCall
 
 from tests.unit.meter.lane_kit import Clock, new_lane

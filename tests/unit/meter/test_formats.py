@@ -13,18 +13,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from usufruct_meter.cli import main
-from usufruct_meter.cloudevents import (
+from usufruct_meter.formats.cloudevents import (
     RECEIPT_TYPE,
     UsageMapping,
     decode_receipts,
     decode_usage,
     encode_batches,
 )
-from usufruct_meter.focus import COLUMNS, FocusTerms, PeriodUsage, focus_rows, usage_by_period
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.formats.focus import COLUMNS, FocusTerms, PeriodUsage, focus_rows, usage_by_period
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_meter.signed_receipt import MeteredCall
-from usufruct_meter.spool_reader import SpoolReader
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.receipts import verify_receipt_signature
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 from usufruct_meter.errors import LaneClosed
-from usufruct_meter.group_commit import GroupCommit
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes.group_commit import GroupCommit
+from usufruct_meter.lanes.lane import Lane
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 from usufruct_protocol.errors import InputRejected
 

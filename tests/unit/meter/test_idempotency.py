@@ -8,9 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from usufruct_meter import lane as lane_module
 from usufruct_meter.errors import MeteredElsewhere, SpoolFull, UnitCapReached
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes import lane as lane_module
+from usufruct_meter.lanes.lane import Lane
 from usufruct_meter.signed_receipt import MeteredCall
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from usufruct_meter.errors import LaneClosed, OutsideValidity, UnitCapReached
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.spool_reader import SpoolReader
 from usufruct_meter.signed_receipt import MeteredCall
-from usufruct_meter.spool_reader import SpoolReader
 from usufruct_protocol.batches import Batch, check_openings
 from usufruct_protocol.errors import Conflict, InputRejected
 from usufruct_protocol.keccak import keccak256

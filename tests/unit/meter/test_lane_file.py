@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 from usufruct_meter.errors import LaneLocked, SpoolDoubtful
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile, lane_files
-from usufruct_meter.lane_key import LaneKey, new_private_key, read_key_file, write_key_file
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile, lane_files
+from usufruct_meter.lanes.lane_key import LaneKey, new_private_key, read_key_file, write_key_file
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.signing import sign_digest
 

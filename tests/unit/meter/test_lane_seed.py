@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from usufruct_meter import lane_seed
 from usufruct_meter.cli import main
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.lane_key import read_private_key
-from usufruct_meter.lane_seed import PURPOSE, derive_key, draw_branch, open_seed
+from usufruct_meter.lanes import lane_seed
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.lane_key import read_private_key
+from usufruct_meter.lanes.lane_seed import PURPOSE, derive_key, draw_branch, open_seed
 from usufruct_protocol.errors import ConfigInvalid, InputRejected
 from usufruct_protocol.signing import checksum_address
 

@@ -22,8 +22,8 @@ from opentelemetry.sdk.trace.sampling import (
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from usufruct_meter.errors import OutsideValidity, UnitsMissing
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
 from usufruct_meter.meter import Meter
 from usufruct_meter.observers import observe
 from usufruct_meter.otel import UsufructSpanProcessor, span_calls

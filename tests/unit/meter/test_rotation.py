@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from usufruct_meter.cli import main
 from usufruct_meter.errors import LaneLocked, SpoolDoubtful
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile, lane_files
-from usufruct_meter.rotation import RETIRED_SUFFIX, prepare_successor, successor_path, swap
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile, lane_files
+from usufruct_meter.lanes.rotation import RETIRED_SUFFIX, prepare_successor, successor_path, swap
 from usufruct_protocol.errors import ConfigInvalid
 
 from tests.unit.meter.lane_kit import GENESIS_S, Clock, new_lane

@@ -10,15 +10,15 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from usufruct_meter import lane_writer, spool
-from usufruct_meter.batching import BatchLimits, next_batch
 from usufruct_meter.errors import SpoolCopied, SpoolDoubtful, SpoolFull, SpoolOutdated, UsageListsPruned
-from usufruct_meter.lane import Lane
 from usufruct_meter.lane_check import check_lane
-from usufruct_meter.lane_file import LaneFile
-from usufruct_meter.lane_lock import lock_path
+from usufruct_meter.lanes import lane_writer, spool
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.lane_lock import lock_path
+from usufruct_meter.lanes.spool_reader import SpoolReader
+from usufruct_meter.shipping.batching import BatchLimits, next_batch
 from usufruct_meter.signed_receipt import MeteredCall
-from usufruct_meter.spool_reader import SpoolReader
 
 from tests.unit.meter.lane_kit import Clock, new_lane
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from usufruct_meter.call import Call
-from usufruct_meter.counting import RULES
-from usufruct_meter.lane import Lane
+from usufruct_meter.counting.rules import RULES
+from usufruct_meter.lanes.lane import Lane
 from usufruct_meter.signed_receipt import MeteredCall, SignedReceipt
 from usufruct_meter.streaming import EVENT_STREAM, MeteredStream, Steps
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from usufruct_meter.lane import Lane
+from usufruct_meter.lanes.lane import Lane
 from usufruct_meter.training import TrainingRun
 from usufruct_protocol.errors import Conflict, InputRejected
 

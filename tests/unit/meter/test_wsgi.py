@@ -15,13 +15,13 @@ from wsgiref.validate import validator
 
 import pytest
 from usufruct_meter.errors import SpoolFull
-from usufruct_meter.http_request import request_sha256
-from usufruct_meter.lane import Lane
-from usufruct_meter.lane_file import LaneFile
+from usufruct_meter.http.receipt_desk import RECEIPTS_PATH
+from usufruct_meter.http.request import request_sha256
+from usufruct_meter.lanes.lane import Lane
+from usufruct_meter.lanes.lane_file import LaneFile
+from usufruct_meter.lanes.spool import Spool
 from usufruct_meter.meter import Meter
-from usufruct_meter.receipt_desk import RECEIPTS_PATH
 from usufruct_meter.signed_receipt import request_hash
-from usufruct_meter.spool import Spool
 from usufruct_meter.wsgi import WsgiMeter
 from usufruct_protocol.errors import ConfigInvalid
 from usufruct_protocol.receipts import UsageReceipt, decode_signed_receipt, verify_receipt_signature

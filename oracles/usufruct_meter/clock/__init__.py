@@ -1,0 +1,1 @@
+"""What others say of the time, and whether this machine's clock can be signed by."""

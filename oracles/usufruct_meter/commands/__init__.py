@@ -1,0 +1,1 @@
+"""The commands of buyers and callers, one module each."""

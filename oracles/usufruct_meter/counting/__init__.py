@@ -1,0 +1,1 @@
+"""How many units an answer is."""

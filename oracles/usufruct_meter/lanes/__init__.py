@@ -1,0 +1,1 @@
+"""Lanes: a key, a license, a spool, and the one order in which a call becomes a receipt."""

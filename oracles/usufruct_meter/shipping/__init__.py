@@ -1,0 +1,1 @@
+"""Bringing receipts to nodes: one thread per node, batches cut from the spool."""
