@@ -43,7 +43,7 @@ FAULTS = Faults(drop=0.05, lose=0.03, duplicate=0.1, delay=0.2, delay_s=0.1)
 CHAIN_FAULTS = Faults(drop=0.005, lose=0.005, duplicate=0.02, delay=0.02, delay_s=0.1)
 CLOCKS = {2: 3_600.0, 5: -3_600.0}
 # With an honest proposer, longer and longer; with a faulty one just long enough to be asked and refused.
-FIRST_PATIENCE_S, LONGEST_PATIENCE_S, FAULTY_PATIENCE_S, EPOCH_TIMEOUT_S = 3.0, 15.0, 1.5, 180.0
+FIRST_PATIENCE_S, LONGEST_PATIENCE_S, FAULTY_PATIENCE_S, EPOCH_TIMEOUT_S = 6.0, 15.0, 1.0, 180.0
 
 
 @pytest.fixture
