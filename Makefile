@@ -46,8 +46,12 @@ demo: setup ## The whole money path, live, in under 90 seconds (DEMO_ARGS="--jso
 
 ##@ Work on it
 
+# Brownie compiles and tests on one core, beside the rest.
 .PHONY: test
-test: test-processes test-main test-scale test-brownie ## Everything that CI runs, except lint
+test: ## Everything that CI runs, except lint: about 12 minutes on two cores
+	$(MAKE) test-processes
+	$(MAKE) -j2 --output-sync=target test-main test-brownie
+	$(MAKE) test-scale
 
 # What starts programs mostly waits for them, so three files at a time keep two cores busy; the rest uses all
 # cores. Within a file, tests stay in order: some tell one story. The longest files come first.
@@ -120,7 +124,7 @@ slither: setup $(SOLC) $(ANALYSIS_ENVIRONMENT) ## Static analysis; docs/security
 NODE_TESTS := disputes epochs handover
 
 .PHONY: nightly
-nightly: setup $(SOLC) prove test-litellm $(SCALE_ENVIRONMENT) ## Long profiles: proofs, random histories, 1,200,000 bent calls, 40 faulty epochs, PostgreSQL, 20 M rows
+nightly: setup $(SOLC) prove test-litellm $(SCALE_ENVIRONMENT) ## Long profiles: every artifact, proofs, random histories, 1,200,000 bent calls, 40 faulty epochs, PostgreSQL, 20 M rows
 	$(PY) -m toolchain.compile --check --all
 	USUFRUCT_ABUSE_CALLS=1200000 HYPOTHESIS_PROFILE=nightly $(PY) -m pytest -n auto --dist worksteal \
 	  tests/contracts/evm $(TEST_ARGS)
