@@ -26,7 +26,8 @@ class Accruals(Mapping[bytes, int]):
         values = list(map(given.__getitem__, purses))
         if values and not ({32}.issuperset(map(len, purses)) and min(values) >= 0 and max(values) < 1 << 128):
             _refuse(zip(purses, values, strict=True))
-        self._amounts = {purse: value for purse, value in zip(purses, values, strict=True) if value}
+        rows = zip(purses, values, strict=True)
+        self._amounts = dict(rows) if 0 not in values else {purse: value for purse, value in rows if value}
 
     def __getitem__(self, purse: bytes) -> int:
         return self._amounts[purse]

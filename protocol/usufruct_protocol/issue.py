@@ -37,16 +37,17 @@ def issue_notes(accrued: Mapping[bytes, int], rosters: Mapping[int, Roster], not
     rows = rows_by_purse(rosters)
     words: list[int] = []
     left = dict(accrued.items())
-    least = max(1, note_minimum)
+    least = max(1, note_minimum) * ACCRUAL_SCALE
     for purse, billionths in accrued.items():
-        amount = _whole(billionths)
-        if amount < least:
+        if billionths < least:
             continue
         row = rows.get(purse)
-        if row is None or row.payout == NO_ADDRESS or amount < row.threshold_base_units:
+        if row is None or row.payout == NO_ADDRESS:
             continue
-        words.append(note_word(row.payout, amount))
-        left[purse] = billionths - amount * ACCRUAL_SCALE
+        amount = _whole(billionths)
+        if amount >= row.threshold_base_units:
+            words.append(note_word(row.payout, amount))
+            left[purse] = billionths - amount * ACCRUAL_SCALE
     return Issue(tuple(sorted(words)), Accruals(left))
 
 

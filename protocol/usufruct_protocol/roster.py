@@ -162,9 +162,10 @@ def roster_order(purse: bytes) -> tuple[bytes, bytes]:
 class Roster:
     """The rows of one license in canonical order. Immutable; equal when the bytes are equal."""
 
-    def __init__(self, rows: tuple[RosterRow, ...], root: bytes | None = None) -> None:
+    def __init__(self, rows: tuple[RosterRow, ...]) -> None:
         self.rows = rows
-        self._root = root
+        self._packed: bytes | None = None
+        self._root: bytes | None = None
         _refuse_disorder(rows)
 
     @classmethod
@@ -194,11 +195,16 @@ class Roster:
             ) from error
         cursor.take(start - len(_MAGIC) - _COUNT.size, "rows")
         cursor.finish()
-        return cls(tuple(rows), padded_root(leaves))
+        roster = cls(tuple(rows))
+        roster._packed, roster._root = data, padded_root(leaves)
+        return roster
 
     def to_bytes(self) -> bytes:
         """Return the canonical bytes: mark, row count, rows."""
-        return _MAGIC + len(self.rows).to_bytes(4, "big") + b"".join([row.to_bytes() for row in self.rows])
+        if self._packed is None:
+            rows = b"".join([row.to_bytes() for row in self.rows])
+            self._packed = _MAGIC + len(self.rows).to_bytes(4, "big") + rows
+        return self._packed
 
     @property
     def root(self) -> bytes:

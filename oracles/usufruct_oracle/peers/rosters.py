@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from usufruct_protocol.chain_state import ChainState
 from usufruct_protocol.errors import InputRejected
 from usufruct_protocol.roster import Roster
@@ -86,7 +90,8 @@ class Rosters:
                 body = epoch_store.roster(db, root)
             if body is None:
                 return None
-            self._parsed[root] = Roster.from_bytes(body)
+            with _without_collector():
+                self._parsed[root] = Roster.from_bytes(body)
         return self._parsed[root]
 
     def _fetch(self, root: bytes) -> bool:
@@ -102,3 +107,15 @@ class Rosters:
     def _keep(self, root: bytes, body: bytes) -> None:
         with self._store.write() as db:
             epoch_store.put_roster(db, root, body)
+
+
+@contextmanager
+def _without_collector() -> Iterator[None]:
+    """Make millions of objects that stay, without the garbage collector walking over them meanwhile."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
