@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
-from contextlib import contextmanager
+import threading
 
 from usufruct_protocol.chain_state import ChainState
 from usufruct_protocol.errors import InputRejected
@@ -30,6 +29,9 @@ class Rosters:
         self._store = store
         self._peers = peers
         self._parsed: dict[bytes, Roster] = {}
+        # The last one put per license, read already: the next report will want it when time is short.
+        self._put: dict[int, Roster] = {}
+        self._lock = threading.Lock()
 
     def named(self, license_id: int, chain: ChainState) -> bytes:
         """Return the root of a license's roster on chain. `chain` is the state at the head.
@@ -53,13 +55,15 @@ class Rosters:
 
         Raises: InputRejected for bytes that are no roster; WrongRoster unless it has this root.
         """
-        found = Roster.from_bytes(body).root
-        if found != root:
+        roster = _read(body)
+        if roster.root != root:
             raise WrongRoster(
-                f"license {license_id} has roster 0x{root.hex()} on chain, this is 0x{found.hex()}",
+                f"license {license_id} has roster 0x{root.hex()} on chain, this is 0x{roster.root.hex()}",
                 hint="set the roster on chain first, then send the same bytes here",
             )
         self._keep(root, body)
+        with self._lock:
+            self._put[license_id] = roster
 
     def missing(self, chain: ChainState) -> tuple[int, ...]:
         """Return the licenses, ascending, whose roster neither this node nor a reachable peer has."""
@@ -86,13 +90,20 @@ class Rosters:
 
     def _roster(self, root: bytes) -> Roster | None:
         if root not in self._parsed:
-            with self._store.read() as db:
-                body = epoch_store.roster(db, root)
-            if body is None:
-                return None
-            with _without_collector():
-                self._parsed[root] = Roster.from_bytes(body)
+            roster = self._take_put(root)
+            if roster is None:
+                with self._store.read() as db:
+                    body = epoch_store.roster(db, root)
+                if body is None:
+                    return None
+                roster = _read(body)
+            self._parsed[root] = roster
         return self._parsed[root]
+
+    def _take_put(self, root: bytes) -> Roster | None:
+        with self._lock:
+            found = next((each for each, roster in self._put.items() if roster.root == root), None)
+            return None if found is None else self._put.pop(found)
 
     def _fetch(self, root: bytes) -> bool:
         with self._store.read() as db:
@@ -109,13 +120,12 @@ class Rosters:
             epoch_store.put_roster(db, root, body)
 
 
-@contextmanager
-def _without_collector() -> Iterator[None]:
-    """Make millions of objects that stay, without the garbage collector walking over them meanwhile."""
+def _read(body: bytes) -> Roster:
+    """Read a roster, without the garbage collector walking over its rows meanwhile: they stay."""
     was_on = gc.isenabled()
     gc.disable()
     try:
-        yield
+        return Roster.from_bytes(body)
     finally:
         if was_on:
             gc.enable()
