@@ -9,6 +9,7 @@ import sqlite3
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from struct import Struct
@@ -28,7 +29,7 @@ from benchmarks.server import serving
 from benchmarks.size import QUICK, Size
 from tests.postgres_server import PostgresServer
 
-LANES = 4
+LANES = 8
 RECEIPTS_PER_LANE = 50_000
 PER_BATCH = 1_000
 RECORD = Struct(">QQ16s32s32sQ")
@@ -130,18 +131,19 @@ def over_http(database: Location) -> float:
     """Receipts per second that a node acknowledges, one sender per lane."""
     lanes = [batches_of(lane) for lane in range(LANES)]
     password_file = database.password_file if isinstance(database, PostgresUrl) else None
-    with (
-        serving("benchmarks.node_server", database, password_file, LANES) as node,
-        ThreadPoolExecutor(LANES) as pool,
-    ):
+    with ExitStack() as stack:
+        node = stack.enter_context(serving("benchmarks.node_server", database, password_file, LANES))
+        pool = stack.enter_context(ThreadPoolExecutor(LANES))
+        clients = [
+            stack.enter_context(httpx.Client(base_url=node.url, timeout=60.0, trust_env=False)) for _ in lanes
+        ]
 
-        def send(batches: list[bytes]) -> None:
-            with httpx.Client(base_url=node.url, timeout=60.0, trust_env=False) as client:
-                for body in batches:
-                    client.post("/v1/batches", content=body).raise_for_status()
+        def send(client: httpx.Client, batches: list[bytes]) -> None:
+            for body in batches:
+                client.post("/v1/batches", content=body).raise_for_status()
 
         started = perf_counter()
-        list(pool.map(send, lanes))
+        list(pool.map(send, clients, lanes))
         return LANES * RECEIPTS_PER_LANE / (perf_counter() - started)
 
 

@@ -92,11 +92,13 @@ async def _behind_asgi(file: LaneFile, floor: Callable[[], object]) -> list[Figu
     await _ask(metered)  # opens the lane
     base: list[float] = []
     alone: list[float] = []
+    with_turn: list[float] = []
     for _ in range(CALLS):
         base.append(seconds(floor))
         started = perf_counter()
         await _ask(metered)
         alone.append(perf_counter() - started)
+        with_turn.append(base[-1] + await _turn())
     busy_base: list[float] = []
     each: list[float] = []
     latencies: list[float] = []
@@ -119,6 +121,9 @@ async def _behind_asgi(file: LaneFile, floor: Callable[[], object]) -> list[Figu
     busy = f"{CONCURRENT} calls under way"
     return [
         Figure("asgi_alone", "ASGI call, alone", FLOOR, _against(alone, base), 1.5),
+        Figure(
+            "asgi_alone_turn", "ASGI call, alone", f"{FLOOR}, in a thread", _against(alone, with_turn), None
+        ),
         Figure("asgi_each", f"ASGI, time per call, {busy}", FLOOR, _against(each, busy_base), 1.0),
         Figure("asgi_latency", f"ASGI, latency, {busy}", FLOOR, _against(latencies, busy_base), 5.0),
         Figure(
@@ -140,12 +145,9 @@ async def _added(metered: AsgiMeter) -> tuple[float, float]:
     """
     calls: list[tuple[float, float]] = []
     turns: list[float] = []
-    loop = asyncio.get_running_loop()
 
     async def turn() -> None:
-        started = perf_counter()
-        await loop.run_in_executor(None, int)
-        turns.append(perf_counter() - started)
+        turns.append(await _turn())
 
     async def call() -> None:
         started = perf_counter()
@@ -164,6 +166,13 @@ async def _added(metered: AsgiMeter) -> tuple[float, float]:
         for started, ended in calls
     ]
     return quantiles(added, n=100)[98], quantiles(turns, n=100)[98]
+
+
+async def _turn() -> float:
+    """Return how long it takes to hand nothing to a thread and back."""
+    started = perf_counter()
+    await asyncio.get_running_loop().run_in_executor(None, int)
+    return perf_counter() - started
 
 
 @contextmanager
@@ -202,7 +211,8 @@ async def _ask(app: Any) -> None:
     async def send(_: Any) -> None:
         return None
 
-    scope = {"type": "http", "method": "POST", "path": "/predict", "query_string": b"", "headers": []}
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": []}
+    scope |= {"raw_path": b"/predict", "query_string": b""}
     await app(scope, receive, send)
 
 

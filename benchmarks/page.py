@@ -30,6 +30,7 @@ DESIGN_ROWS: Mapping[str, tuple[str, ...]] = {
     "Close an epoch": ("epoch", "epoch_receive", "epoch_close", "epoch_close_time"),
     "What metering adds to a call": (
         "asgi_alone",
+        "asgi_alone_turn",
         "asgi_p99",
         "asgi_each",
         "asgi_latency",
@@ -145,16 +146,18 @@ _TAIL = """
 
 - **Verify and count**: a whole batch under one signed checkpoint, against recovering one ECDSA signature
   per receipt with libsecp256k1, which is what systems with a signature per receipt do.
-- **Durable intake**: one sender per lane over HTTP; a node answers when the receipts are synced to disk.
+- **Durable intake**: eight lanes, one sender each, over HTTP; a node answers when the receipts are on disk.
   The floor is the bare database with the same rows and as many syncs: SQLite, or a PostgreSQL server that is
   given ready-made COPY data. With PostgreSQL, senders, node and server share the cores.
 - **Note tree**: the peer is built from the same number of notes by `StandardMerkleTree.of`, in Node.
 - **Close an epoch**: from the first receipt to the stored report and bundle, without HTTP. The floors are
-  hashing every receipt, inserting it, hashing every note into its tree and dividing every pot; reading
-  rosters, bundle and sorting have no floor of their own and count against us. All licenses are paid by
-  roster.
+  hashing every receipt, inserting it, hashing every note into its tree and dividing every pot; bundle,
+  reserve and sorting have no floor of their own and count against us. Rosters were put before, as stewards
+  do, and all licenses are paid by them.
 - **Metering**: the middleware around an app that answers at once. The floor hashes the request, signs a
-  receipt and commits one row with a sync. The tail is taken at 100 calls a second, less the time the disk
+  receipt and commits one row with a sync. A loop must not wait for a disk itself, so a call alone is also
+  held against that and a thread's turn: on a fast disk the turn is most of what is added. With many calls
+  under way they share turns and syncs. The tail is taken at 100 calls a second, less the time the disk
   was writing, against a bare turn of a thread and 2 ms.
 - **One proof over HTTP**: a bare route over the tree in memory.
 - **Soak**: `make soak` sends 3,000,000 receipts in the shape of recorded usage through the HTTP intake of one
