@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from typing import Final
 
 from usufruct_protocol.chain_state import ChainState
@@ -26,12 +27,13 @@ _SIGNERS_MAX_AGE_S: Final = 30.0
 class Registry:
     """The chain's state at the head, read when somebody needs it."""
 
-    def __init__(self, store: Store, chain: Chain) -> None:
+    def __init__(self, store: Store, chain: Chain, clock: Callable[[], float] = time.monotonic) -> None:
         self._store = store
         self._chain = chain
+        self._clock = clock
         self._lock = threading.Lock()
         self._asking = threading.Lock()
-        self._questions = Buckets(_UNKNOWN_LANES)
+        self._questions = Buckets(_UNKNOWN_LANES, clock)
         self._waiting = threading.BoundedSemaphore(_MAX_WAITING)
         self._state: ChainState | None = None
         self._read_at = 0.0
@@ -70,7 +72,7 @@ class Registry:
                 head = self._chain.head()
                 if self._state is None or self._state.cutoff_block_hash != head.hash:
                     self.learn(self._chain.read(head.hash))
-                self._read_at = time.monotonic()
+                self._read_at = self._clock()
                 state = self._state
         finally:
             self._waiting.release()
@@ -85,10 +87,10 @@ class Registry:
         self._lanes |= {lane.lane for lane in state.lanes}
         self._revoked = frozenset(lane.lane for lane in state.lanes if lane.revoked_at_s)
         self._state = state
-        self._read_at = time.monotonic()
+        self._read_at = self._clock()
 
     def signers(self) -> frozenset[bytes]:
         """Return who signs the epoch that is open, at most half a minute old."""
-        if self._state is None or time.monotonic() - self._read_at > _SIGNERS_MAX_AGE_S:
+        if self._state is None or self._clock() - self._read_at > _SIGNERS_MAX_AGE_S:
             return frozenset(self.at_head().signers)
         return frozenset(self._state.signers)

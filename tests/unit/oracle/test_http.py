@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -83,13 +84,19 @@ class Client:
 class Parts:
     """A node's HTTP side with its parts at hand."""
 
-    def __init__(self, store: Store, key: bytes | None = None, of_lane: Rate | None = None) -> None:
+    def __init__(
+        self,
+        store: Store,
+        key: bytes | None = None,
+        of_lane: Rate | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.metrics = Metrics()
         self.free_bytes: int | None = None
         self.chain = NoChain()
         self.status = NodeStatus()
         self.writer = IntakeWriter(store, Intake(DOMAIN), self.metrics)
-        self.registry = Registry(store, self.chain)  # type: ignore[arg-type]
+        self.registry = Registry(store, self.chain, clock)  # type: ignore[arg-type]
         auth = PeerAuth(DOMAIN, OWN, None, frozenset)
         rosters = Rosters(store, Peers({}, OWN, auth, 1.0))
         signer = None if key is None else LocalSigner(key)
@@ -114,6 +121,14 @@ class Parts:
 @pytest.fixture
 def node(store: Store, lane: KitLane) -> Iterator[Parts]:
     parts = Parts(store)
+    yield parts
+    parts.writer.close()
+
+
+@pytest.fixture
+def timeless_node(store: Store) -> Iterator[Parts]:
+    """A node for which no time passes, so that nobody gets a new share."""
+    parts = Parts(store, clock=lambda: 1.0)
     yield parts
     parts.writer.close()
 
@@ -162,7 +177,8 @@ def test_a_lane_that_cannot_be_looked_up_may_try_again(node: Parts) -> None:
     assert node.chain.tried == 1
 
 
-def test_strangers_cannot_make_a_node_ask_its_endpoint_without_end(node: Parts) -> None:
+def test_strangers_cannot_make_a_node_ask_its_endpoint_without_end(timeless_node: Parts) -> None:
+    node = timeless_node
     node.chain.state = epoch_context().chain
     paths = [f"/v1/lanes/0x{number.to_bytes(20, 'big').hex()}" for number in range(80)]
     answers = [node.client.get(path) for path in paths]
